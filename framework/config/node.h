@@ -1,0 +1,104 @@
+// The configuration tree: what YAML files, overrides and JSON become. Each key and value knows where it was written.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace aqlm_exp::config {
+
+/// Where something was written: a file (or "override #2") with 1-based line and column; line 0 means "nowhere".
+struct Mark {
+  std::string source;
+  int line = 0;
+  int column = 0;
+  std::string str() const;  ///< "file:line:col", or the source alone when line is 0
+};
+
+class Node;
+struct MapEntry;
+
+/// A map that keeps first-seen order and finds keys in constant time.
+class NodeMap {
+ public:
+  Node* find(std::string_view key);
+  const Node* find(std::string_view key) const;
+  /// Adds `key`, or replaces its value and keeps its place.
+  Node& set(std::string key, Node value, Mark key_mark = {});
+  bool erase(std::string_view key);
+  const std::vector<MapEntry>& entries() const { return entries_; }
+  std::vector<MapEntry>& entries() { return entries_; }
+  size_t size() const { return entries_.size(); }
+  bool empty() const { return entries_.empty(); }
+
+ private:
+  std::vector<MapEntry> entries_;
+  std::unordered_map<std::string, size_t> index_;
+};
+
+class Node {
+ public:
+  enum class Kind { kNull, kBool, kInt, kFloat, kString, kList, kMap };
+  using List = std::vector<Node>;
+
+  Node() = default;
+  static Node null(Mark mark = {});
+  static Node boolean(bool value, Mark mark = {});
+  static Node integer(int64_t value, Mark mark = {});
+  static Node number(double value, Mark mark = {});
+  static Node string(std::string value, Mark mark = {});
+  static Node list(List items = {}, Mark mark = {});
+  static Node map(Mark mark = {});
+
+  Kind kind() const { return static_cast<Kind>(value_.index()); }
+  bool is_null() const { return kind() == Kind::kNull; }
+  bool is_bool() const { return kind() == Kind::kBool; }
+  bool is_int() const { return kind() == Kind::kInt; }
+  bool is_float() const { return kind() == Kind::kFloat; }
+  bool is_string() const { return kind() == Kind::kString; }
+  bool is_list() const { return kind() == Kind::kList; }
+  bool is_map() const { return kind() == Kind::kMap; }
+
+  // Each throws InternalError when the node is of another kind.
+  bool as_bool() const;
+  int64_t as_int() const;
+  double as_number() const;  ///< int or float
+  const std::string& as_string() const;
+  const List& items() const;
+  List& items();
+  const NodeMap& map_value() const;
+  NodeMap& map_value();
+
+  /// The value under a dotted path ("quant.nbits", "list.0"), or nullptr.
+  const Node* at(std::string_view dotted) const;
+
+  const Mark& mark() const { return mark_; }
+  void set_mark(Mark mark) { mark_ = std::move(mark); }
+
+ private:
+  std::variant<std::monostate, bool, int64_t, double, std::string, List, NodeMap> value_;
+  Mark mark_;
+};
+
+struct MapEntry {
+  std::string key;
+  Node value;
+  Mark key_mark;
+};
+
+const char* kind_name(Node::Kind kind);
+
+/// Same data: kinds, values and list order; map order and marks do not count.
+bool same_data(const Node& a, const Node& b);
+
+/// One line of JSON, keys in their order; non-finite numbers become the strings ".inf", "-.inf" and ".nan".
+std::string to_json(const Node& node, int indent = -1);
+/// @throws ConfigError on malformed JSON; `source` names it.
+Node from_json(std::string_view text, const std::string& source);
+
+}  // namespace aqlm_exp::config
