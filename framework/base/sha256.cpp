@@ -1,56 +1,89 @@
 #include "framework/base/sha256.h"
 
+#include <fcntl.h>
 #include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <vector>
 
 #include "framework/base/error.h"
 
 namespace aqlm_exp {
 
 struct Sha256::State {
-  EVP_MD_CTX* context = nullptr;
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
   ~State() { EVP_MD_CTX_free(context); }
 };
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
-  state_->context = EVP_MD_CTX_new();
   if (state_->context == nullptr || EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) != 1) {
-    throw InternalError("[sha256] libcrypto gave no SHA-256 context; need OpenSSL 3 with its default provider");
+    throw InternalError("[Sha256] libcrypto offers no SHA-256");
   }
 }
-
 Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
-void Sha256::update(const void* bytes, size_t size) {
-  if (EVP_DigestUpdate(state_->context, bytes, size) != 1) {
-    throw InternalError("[sha256] libcrypto refused an update; a hash is used once");
-  }
+void Sha256::update(std::string_view bytes) { update(bytes.data(), bytes.size()); }
+
+void Sha256::update(const void* bytes, size_t size_bytes) {
+  if (EVP_DigestUpdate(state_->context, bytes, size_bytes) != 1) throw InternalError("[Sha256] update failed");
 }
 
 std::string Sha256::hex() {
-  unsigned char digest[EVP_MAX_MD_SIZE];
+  std::array<unsigned char, 32> digest{};
   unsigned int size = 0;
-  if (EVP_DigestFinal_ex(state_->context, digest, &size) != 1) {
-    throw InternalError("[sha256] libcrypto refused to finish; a hash is used once");
+  if (EVP_DigestFinal_ex(state_->context, digest.data(), &size) != 1 || size != digest.size()) {
+    throw InternalError("[Sha256] final failed");
   }
-  static const char kDigits[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * size);
-  for (unsigned int i = 0; i < size; ++i) {
-    text += kDigits[digest[i] >> 4];
-    text += kDigits[digest[i] & 15];
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(2 * digest.size());
+  for (const unsigned char byte : digest) {
+    out.push_back(kDigits[byte >> 4]);
+    out.push_back(kDigits[byte & 15]);
   }
-  return text;
+  return out;
 }
 
 std::string sha256_hex(std::string_view bytes) {
   Sha256 hash;
-  hash.update(bytes.data(), bytes.size());
+  hash.update(bytes);
   return hash.hex();
 }
 
-std::string sha256_hex(std::span<const std::byte> bytes) {
+std::string sha256_file(const std::filesystem::path& file) {
+  // O_NONBLOCK: opening a FIFO must not hang; the check below then refuses it.
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw DataError(file.string() + ": cannot be opened: " + std::strerror(errno));
+  struct Closer {
+    int fd;
+    ~Closer() { ::close(fd); }
+  } closer{fd};
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    throw DataError(file.string() + ": got something that is no regular file, need one to hash");
+  }
   Sha256 hash;
-  hash.update(bytes.data(), bytes.size());
+  std::vector<char> buffer(1 << 20);
+  int64_t total_bytes = 0;
+  for (;;) {
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw DataError(file.string() + ": cannot be read: " + std::strerror(errno));
+    if (got == 0) break;
+    hash.update(buffer.data(), static_cast<size_t>(got));
+    total_bytes += got;
+  }
+  if (total_bytes != static_cast<int64_t>(info.st_size)) {
+    throw DataError(file.string() + ": changed while it was read: " + std::to_string(info.st_size) +
+                    " bytes at the start, " + std::to_string(total_bytes) + " read; try again");
+  }
   return hash.hex();
 }
 

@@ -1,23 +1,24 @@
-// SHA-256 (FIPS 180-4) through OpenSSL's EVP interface.
+// SHA-256, over OpenSSL's libcrypto. Names trials, files and texts.
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 
 namespace aqlm_exp {
 
-/// Hashes bytes as they come.
+/// SHA-256 of bytes that come in pieces.
 class Sha256 {
  public:
   Sha256();
   ~Sha256();
-  Sha256(const Sha256&) = delete;
-  Sha256& operator=(const Sha256&) = delete;
-  void update(const void* bytes, size_t size);
-  /// 64 lower-case hexadecimal digits. The object is spent afterwards.
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+  void update(std::string_view bytes);
+  void update(const void* bytes, size_t size_bytes);
+  /// 64 lowercase hex digits; no update() or hex() may follow.
   std::string hex();
 
  private:
@@ -25,7 +26,9 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
+/// 64 lowercase hex digits.
 std::string sha256_hex(std::string_view bytes);
-std::string sha256_hex(std::span<const std::byte> bytes);
+/// Reads the file in pieces of 1 MiB. @throws DataError if it is no regular file, cannot be read or shrinks meanwhile
+std::string sha256_file(const std::filesystem::path& file);
 
 }  // namespace aqlm_exp
