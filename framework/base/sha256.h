@@ -1,23 +1,24 @@
-// SHA-256 over OpenSSL's EVP interface.
+// SHA-256, over OpenSSL's libcrypto. Names trials, files and texts.
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 
 namespace aqlm_exp {
 
+/// SHA-256 of bytes that come in pieces.
 class Sha256 {
  public:
   Sha256();
+  ~Sha256();
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
-  ~Sha256();
-  Sha256& update(std::span<const std::byte> bytes);
-  Sha256& update(std::string_view text);
-  /// 64 lower-case hexadecimal digits over all that was added; no update may follow.
+  void update(std::string_view bytes);
+  void update(const void* bytes, size_t size_bytes);
+  /// 64 lowercase hex digits; no update() or hex() may follow.
   std::string hex();
 
  private:
@@ -25,7 +26,9 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
-/// SHA-256 of a text as 64 lower-case hexadecimal digits.
-std::string sha256_hex(std::string_view text);
+/// 64 lowercase hex digits.
+std::string sha256_hex(std::string_view bytes);
+/// Reads the file in pieces of 1 MiB. @throws DataError if it is no regular file, cannot be read or shrinks meanwhile
+std::string sha256_file(const std::filesystem::path& file);
 
 }  // namespace aqlm_exp
