@@ -55,7 +55,8 @@ void parity(const Arguments& arguments) {
                                 model.config.max_position_embeddings, model.config.vocab_size));
   }
   const at::Tensor logits = model.forward(ids.unsqueeze(0)).squeeze(0).cpu();  // [tokens, vocab_size]
-  const at::Tensor expected = read(golden, "logits").reshape({-1, model.config.vocab_size});
+  const char* name = golden.find("logits_fp32") != nullptr ? "logits_fp32" : "logits";
+  const at::Tensor expected = read(golden, name).reshape({-1, model.config.vocab_size});
   if (expected.sizes() != logits.sizes()) {
     throw DataError(fmt::format("{}: logits for {} positions, input_ids for {}", arguments.golden, expected.size(0), logits.size(0)));
   }
@@ -81,7 +82,7 @@ void add_parity_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("parity", "compare our logits with stored ones");
   auto arguments = std::make_shared<Arguments>();
   command->add_option("MODEL_DIR", arguments->model, "Hugging Face folder")->required();
-  command->add_option("--golden", arguments->golden, "safetensors file with input_ids [tokens] and logits [tokens, vocab_size]")
+  command->add_option("--golden", arguments->golden, "safetensors file with input_ids [tokens] and logits_fp32 (or logits) [tokens, vocab_size]")
       ->required();
   command->add_option("--tolerance", arguments->tolerance, "largest difference that is accepted")->capture_default_str();
   command->add_option("--device", arguments->device, "cpu, cuda, cuda:N, auto")->capture_default_str();

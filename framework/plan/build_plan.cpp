@@ -7,9 +7,7 @@
 #include <set>
 
 #include "framework/base/error.h"
-#include "framework/base/sha256.h"
-#include "framework/config/canonical.h"
-#include "framework/plan/fingerprint.h"
+#include "framework/config/identity.h"
 #include "framework/plan/out_folder.h"
 
 namespace aqlm_exp::plan {
@@ -20,12 +18,11 @@ using config::Node;
 constexpr int64_t kComponentSchemaVersion = 1;
 
 /// Every `<role>.type` that chooses a component, with the version of its schema.
-void collect_components(const Node& node, const std::string& path, Node& components) {
+void collect_components(const Node& node, const std::string& path, std::map<std::string, std::string>& components) {
   if (!node.is_map()) return;
   for (const config::MapEntry& entry : node.map_value().entries()) {
     if (entry.key == "type" && entry.value.is_string() && !path.empty()) {
-      Node component = Node::list({entry.value, Node::integer(kComponentSchemaVersion)});
-      components.map_value().set(path, std::move(component));
+      components[path] = fmt::format("{}@{}", entry.value.as_string(), kComponentSchemaVersion);
     }
     collect_components(entry.value, path.empty() ? entry.key : path + "." + entry.key, components);
   }
@@ -48,7 +45,7 @@ std::string trial_name(const config::SweepPoint& point, const std::filesystem::p
   return name;
 }
 
-std::vector<InputFile> fingerprints(const Node& coerced, const config::Object& schema, Fingerprinter& printer) {
+std::vector<InputFile> fingerprints(const Node& coerced, const config::Object& schema, config::Fingerprints& printer) {
   std::vector<InputFile> inputs;
   for (const auto& [key, path] : config::input_paths(coerced, schema)) {
     try {
@@ -65,21 +62,6 @@ std::vector<InputFile> fingerprints(const Node& coerced, const config::Object& s
 }
 
 }  // namespace
-
-std::string identity_text(const Node& coerced, const config::Object& schema, const std::vector<InputFile>& inputs,
-                          int64_t repeat) {
-  Node identity = Node::map();
-  identity.map_value().set("v", Node::integer(kIdentityVersion));
-  Node components = Node::map();
-  collect_components(coerced, "", components);
-  identity.map_value().set("components", std::move(components));
-  identity.map_value().set("config", config::identity_part(coerced, schema));
-  Node prints = Node::map();
-  for (const InputFile& input : inputs) prints.map_value().set(input.key, Node::string(input.fingerprint));
-  identity.map_value().set("inputs", std::move(prints));
-  identity.map_value().set("repeat", Node::integer(repeat));
-  return config::canonical_json(identity);
-}
 
 Plan build_plan(const PlanRequest& request) {
   const config::Sweep& sweep = *request.sweep;
@@ -113,14 +95,20 @@ Plan build_plan(const PlanRequest& request) {
     if (sweep.sources) sweep.sources->attach(problems);
     throw config::CompositionError(std::move(problems));
   }
-  Fingerprinter printer(request.trust_fingerprints);
+  config::Fingerprints printer(config::Fingerprints::default_cache_file());
+  printer.set_verify(!request.trust_fingerprints);
   std::set<std::string> ids;
   for (size_t i = 0; i < sweep.points.size(); ++i) {
     const config::SweepPoint& point = sweep.points[i];
     PlannedTrial trial;
     trial.inputs = fingerprints(trees[i], *request.schema, printer);
-    trial.identity = identity_text(trees[i], *request.schema, trial.inputs, point.repeat);
-    trial.id = sha256_hex(trial.identity);
+    config::IdentityParts parts;
+    collect_components(trees[i], "", parts.components);
+    parts.config = config::identity_part(trees[i], *request.schema);
+    for (const InputFile& input : trial.inputs) parts.inputs[input.key] = input.fingerprint;
+    parts.repeat = point.repeat;
+    trial.identity = config::identity_text(parts);
+    trial.id = config::trial_id(parts);
     if (!ids.insert(trial.id).second) {  // differed only in what is no part of an identity
       ++plan.num_merged;
       continue;
@@ -133,6 +121,7 @@ Plan build_plan(const PlanRequest& request) {
     trial.tree = std::move(trees[i]);
     plan.trials.push_back(std::move(trial));
   }
+  printer.save();
   return plan;
 }
 

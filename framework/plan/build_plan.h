@@ -11,9 +11,6 @@
 
 namespace aqlm_exp::plan {
 
-/// Version of the identity's format; a change gives every trial a new id.
-inline constexpr int64_t kIdentityVersion = 1;
-
 struct PlanRequest {
   const config::Sweep* sweep = nullptr;
   const config::Object* schema = nullptr;  ///< of a trial
@@ -27,10 +24,5 @@ struct PlanRequest {
 /// Points that turn out to be the same trial are merged and counted.
 /// @throws config::CompositionError with the faults of every point; DataError for an input that is not there
 Plan build_plan(const PlanRequest& request);
-
-/// Canonical JSON: {"v", "components", "config", "inputs", "repeat"}; its SHA-256 is the trial's id. Same data, same
-/// text, on every machine.
-std::string identity_text(const config::Node& coerced, const config::Object& schema,
-                          const std::vector<InputFile>& inputs, int64_t repeat);
 
 }  // namespace aqlm_exp::plan
