@@ -85,7 +85,7 @@ HqqResult hqq(const at::Tensor& weight, const HqqOptions& options) {
       }
       const at::Tensor sparse = shrink(residual, beta, options.lp_norm);
       zero = (codes - (w - sparse).mul_(inverse_scale)).mean(axis, /*keepdim=*/true);
-      beta *= options.kappa;
+      if (options.variant != HqqVariant::kLegacy) beta *= options.kappa;  // hqq 0.2.8's default solver never does
       if (stop) break;  // legacy: keeps this last zero point, made from a step that was already worse
     }
   }

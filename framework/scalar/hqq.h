@@ -28,8 +28,8 @@ struct HqqOptions {
   std::optional<bool> round_zero;  ///< round the starting zero points; default: exactly when nbits is 4, as the package
   double lp_norm = 0.7;            ///< p
   double beta = 10.0;              ///< starting weight of the quadratic term
-  double kappa = 1.01;             ///< beta's growth per step
-  int64_t iterations = 20;         ///< at most this many steps; kSlow: 100
+  double kappa = 1.01;      ///< beta's growth per step, of kV2 and kSlow (the package's legacy solver ignores it)
+  int64_t iterations = 20;  ///< at most this many steps; kSlow: 100
 };
 
 struct HqqResult {

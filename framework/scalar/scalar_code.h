@@ -41,7 +41,8 @@ struct ScalarCode {
   /// flattened matrix: columns of the matrix reshaped to [group_size, num_groups].
   int64_t axis = 1;
   CodePacking packing = CodePacking::kInt32Stream;
-  std::optional<at::Tensor> g_idx;  ///< [in_features] int32, group of each column; absent: column / group_size
+  std::optional<at::Tensor> g_idx =
+      std::nullopt;  ///< [in_features] int32, group of each column; absent: column / group_size
 
   int64_t out_features() const { return codes.size(0); }
   int64_t in_features() const { return codes.size(1); }
