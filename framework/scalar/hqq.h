@@ -24,10 +24,11 @@ struct HqqOptions {
   int64_t group_size = 64;  ///< -1: a whole row (axis 1) or column (axis 0)
   int64_t axis = 1;         ///< see ScalarCode::axis
   HqqVariant variant = HqqVariant::kLegacy;
-  bool optimise = true;            ///< false: the starting zero points are kept
-  std::optional<bool> round_zero;  ///< round the starting zero points; default: exactly when nbits is 4, as the package
-  double lp_norm = 0.7;            ///< p
-  double beta = 10.0;              ///< starting weight of the quadratic term
+  bool optimise = true;  ///< false: the starting zero points are kept
+  std::optional<bool> round_zero =
+      std::nullopt;         ///< round the starting zero points; default: exactly when nbits is 4, as the package
+  double lp_norm = 0.7;     ///< p
+  double beta = 10.0;       ///< starting weight of the quadratic term
   double kappa = 1.01;      ///< beta's growth per step, of kV2 and kSlow (the package's legacy solver ignores it)
   int64_t iterations = 20;  ///< at most this many steps; kSlow: 100
 };

@@ -1,0 +1,16 @@
+#include "framework/backend/backend.h"
+
+namespace aqlm_exp::backend {
+
+const BackendRegistry& backends() {
+  static const BackendRegistry registry = [] {
+    BackendRegistry list;
+    register_dense(list);
+    register_dequantise(list);
+    register_reference(list);
+    return list;
+  }();
+  return registry;
+}
+
+}  // namespace aqlm_exp::backend

@@ -1,0 +1,40 @@
+// Log-probabilities of the unquantised model, window by window: from the model itself, or from a file that one trial of a
+// sweep writes and the others read.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/model/model.h"
+
+namespace aqlm_exp::eval {
+
+class ReferenceLogits {
+ public:
+  virtual ~ReferenceLogits() = default;
+  /// @param window index of the window; ids: its tokens, [seq_len] int64
+  /// @return natural log-probabilities [seq_len, vocab_size] float32
+  virtual at::Tensor log_probabilities(int64_t window, const at::Tensor& ids) = 0;
+  /// "model" or "file float16": how the numbers came, for the result.
+  virtual std::string source() const = 0;
+};
+
+/// Computes each window with `model`, which must outlive the result.
+std::unique_ptr<ReferenceLogits> logits_from_model(const model::Model& model);
+
+/// The file format: one line of JSON {"format":"aqlm-exp-logits","version":1,"key":...,"num_windows":n,"seq_len":t,
+/// "vocab_size":v} padded with blanks to 4096 bytes, then n·t·v float16 log-probabilities, row-major, little-endian.
+/// Rounding to float16 moves a KL of 0.01 nats by less than 1e-5 (test ReferenceFile.RoundingBarelyMovesKl).
+/// Reads `path`; null if it does not exist. @throws DataError if it is damaged or its key is another one
+std::unique_ptr<ReferenceLogits> logits_from_file(const std::filesystem::path& path, const std::string& key);
+
+/// Writes such a file durably: a temporary beside it, fsync, rename. @throws StorageError
+void write_logits_file(const std::filesystem::path& path, const std::string& key, ReferenceLogits& from,
+                       const std::vector<at::Tensor>& windows, int64_t vocab_size);
+
+}  // namespace aqlm_exp::eval

@@ -1,0 +1,64 @@
+// Whole quantisation methods: a model and calibration data in, the same model with quantised linears out.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "framework/base/rng.h"
+#include "framework/base/timer.h"
+#include "framework/config/reader.h"
+#include "framework/config/registry.h"
+#include "framework/model/model.h"
+
+namespace aqlm_exp::method {
+
+struct Calibration {
+  at::Tensor input_ids;  ///< [num_samples, seq_len] int64, on the CPU; undefined for methods that need none
+};
+
+/// What is known of one quantised linear. Metrics by name: rel_output_error, rel_weight_error, bits_per_weight,
+/// seconds, ...
+struct LayerReport {
+  std::string name;   ///< "model.layers.0.self_attn.q_proj"
+  int64_t block = 0;  ///< row of the per-layer tables
+  std::string role;   ///< column of the per-layer tables: "q_proj"
+  std::map<std::string, double> metrics;
+};
+
+/// What a method uses and reports besides the model.
+struct Context {
+  explicit Context(uint64_t seed) : rng(seed) {}
+  Rng rng;
+  StageTimes times;
+  std::vector<LayerReport> layers;
+  std::vector<std::string> notes;         ///< facts a reader of the result must know, one sentence each
+  std::map<std::string, double> metrics;  ///< further numbers of the whole run
+};
+
+class Method {
+ public:
+  virtual ~Method() = default;
+  /// Bits and groups as asked for: "2x8 g8", "4 bits g128".
+  virtual std::string setting() const = 0;
+  virtual bool needs_calibration() const = 0;
+  /// Replaces Linear::weight of every linear of every block (embedding, norms and output layer stay, but may be
+  /// changed by a method that folds scales into them or fine-tunes them).
+  virtual void quantise(model::Model& model, const Calibration& calibration, Context& context) const = 0;
+};
+
+using MethodRegistry = config::Registry<Method>;
+
+void register_none(MethodRegistry& registry);
+void register_aqlm(MethodRegistry& registry);
+
+/// Every built-in method. Makers read the sections they need (method, quant, codebook, ...) from the root of the config.
+const MethodRegistry& methods();
+
+/// Adds name, block, role, the errors under `xtx` (skipped when undefined), audited bits and seconds to context.layers.
+void report_layer(Context& context, const model::Linear& linear, int64_t block, const at::Tensor& original,
+                  const at::Tensor& xtx, double seconds);
+
+}  // namespace aqlm_exp::method

@@ -1,0 +1,29 @@
+// A linear layer of a model: a weight in some form, a bias, and what runs it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "framework/backend/backend.h"
+#include "framework/quant/weight.h"
+
+namespace aqlm_exp::model {
+
+struct Linear {
+  std::string name;  ///< "model.layers.0.self_attn.q_proj"
+  std::string role;  ///< "q_proj", "down_proj", ...: column of the per-layer tables
+  std::shared_ptr<quant::Weight> weight;
+  at::Tensor bias;  ///< [out_features] float32, or undefined
+  /// What a backend prepared; without it forward() dequantises in each call and is differentiable.
+  std::shared_ptr<const backend::LinearOp> op;
+  /// Called with each input of forward() when set: calibration looks at activations through it.
+  std::function<void(const at::Tensor& x)> observer;
+
+  /// @param x [..., in_features] float32 → [..., out_features] float32
+  at::Tensor forward(const at::Tensor& x) const;
+};
+
+}  // namespace aqlm_exp::model

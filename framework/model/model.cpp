@@ -1,0 +1,135 @@
+#include "framework/model/model.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "framework/base/error.h"
+
+namespace aqlm_exp::model {
+
+at::Tensor Model::embed(const at::Tensor& ids) const { return at::embedding(embedding, ids); }
+
+at::Tensor Model::logits(const at::Tensor& hidden) const {
+  return at::linear(rms_norm(hidden, final_norm, config.rms_norm_eps), output);
+}
+
+at::Tensor Model::forward(const at::Tensor& ids) const {
+  at::Tensor hidden = embed(ids);
+  for (const DecoderBlock& block : blocks) hidden = block.forward(hidden, *rotary);
+  return logits(hidden);
+}
+
+KvCache Model::make_cache(int64_t batch, int64_t capacity) const {
+  if (capacity > rotary->num_positions()) {
+    throw DataError(fmt::format("[model] a cache of {} tokens: the model has {} positions", capacity,
+                                rotary->num_positions()));
+  }
+  KvCache cache;
+  cache.capacity = capacity;
+  for (const DecoderBlock& block : blocks) {
+    const std::vector<int64_t> size = {batch, block.shape.num_kv_heads, capacity, block.shape.head_dim};
+    cache.layers.push_back({at::zeros(size, embedding.options()), at::zeros(size, embedding.options())});
+  }
+  return cache;
+}
+
+at::Tensor Model::forward_cached(const at::Tensor& ids, KvCache& cache) const {
+  const int64_t end = cache.num_tokens + ids.size(1);
+  if (end > cache.capacity) {
+    throw DataError(fmt::format("[model] {} tokens do not fit a cache of {}; shorten the prompt or the answer", end,
+                                cache.capacity));
+  }
+  at::Tensor hidden = embed(ids);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], cache.num_tokens);
+  }
+  cache.num_tokens = end;
+  return hidden;
+}
+
+std::vector<Linear*> Model::linears() {
+  std::vector<Linear*> out;
+  for (DecoderBlock& block : blocks) {
+    for (Linear* linear : block.linears()) out.push_back(linear);
+  }
+  return out;
+}
+
+std::vector<const Linear*> Model::linears() const {
+  std::vector<const Linear*> out;
+  for (const DecoderBlock& block : blocks) {
+    for (const Linear* linear : block.linears()) out.push_back(linear);
+  }
+  return out;
+}
+
+Model Model::clone() const {
+  Model copy = *this;
+  for (DecoderBlock& block : copy.blocks) {
+    block.input_norm = block.input_norm.clone();
+    block.post_attention_norm = block.post_attention_norm.clone();
+    for (Linear* linear : block.linears()) {
+      if (linear->bias.defined()) linear->bias = linear->bias.clone();
+    }
+  }
+  copy.final_norm = copy.final_norm.clone();
+  return copy;
+}
+
+void Model::prepare(const backend::Backend& backend) {
+  const c10::NoGradGuard no_grad;
+  for (Linear* linear : linears()) {
+    if (const std::string reason = backend.refusal(*linear->weight); !reason.empty()) {
+      throw ConfigError(fmt::format("backend: {}: {}", linear->name, reason));
+    }
+    linear->op = backend.prepare(linear->weight, linear->bias);
+  }
+}
+
+void Model::clear_ops() {
+  for (Linear* linear : linears()) linear->op.reset();
+}
+
+int64_t Model::resident_bytes() const {
+  int64_t bytes = static_cast<int64_t>(embedding.nbytes() + final_norm.nbytes());
+  if (!output.is_same(embedding)) bytes += static_cast<int64_t>(output.nbytes());
+  for (const DecoderBlock& block : blocks) {
+    bytes += static_cast<int64_t>(block.input_norm.nbytes() + block.post_attention_norm.nbytes());
+    for (const Linear* linear : block.linears()) {
+      if (linear->bias.defined()) bytes += static_cast<int64_t>(linear->bias.nbytes());
+      bytes += linear->op ? linear->op->resident_bytes() : (linear->weight->bits().total_bits() + 7) / 8;
+    }
+  }
+  return bytes;
+}
+
+quant::BitCount quantised_bits(const Model& model) {
+  quant::BitCount sum;
+  for (const Linear* linear : model.linears()) {
+    if (linear->weight->is_quantised()) sum += linear->weight->bits();
+  }
+  return sum;
+}
+
+quant::BitCount model_bits(const Model& model) {
+  constexpr int64_t kDenseBits = 16;  // every dense tensor is stored as bf16 or fp16
+  quant::BitCount sum;
+  const auto add_dense = [&](const at::Tensor& tensor) {
+    if (tensor.defined()) sum += {.num_weights = tensor.numel(), .other_bits = kDenseBits * tensor.numel()};
+  };
+  add_dense(model.embedding);
+  if (!model.output.is_same(model.embedding)) add_dense(model.output);
+  add_dense(model.final_norm);
+  for (const DecoderBlock& block : model.blocks) {
+    add_dense(block.input_norm);
+    add_dense(block.post_attention_norm);
+    for (const Linear* linear : block.linears()) {
+      add_dense(linear->bias);
+      sum += linear->weight->bits();
+    }
+  }
+  return sum;
+}
+
+}  // namespace aqlm_exp::model

@@ -1,0 +1,69 @@
+// A decoder-only language model in float32: embedding, blocks, final norm, output layer.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "framework/checkpoint/model_config.h"
+#include "framework/model/decoder_block.h"
+
+namespace aqlm_exp::model {
+
+/// Keys and values of all blocks, and how many tokens they hold.
+struct KvCache {
+  std::vector<LayerCache> layers;
+  int64_t num_tokens = 0;
+  int64_t capacity = 0;
+};
+
+class Model {
+ public:
+  checkpoint::ModelConfig config;
+  at::Tensor embedding;  ///< [vocab_size, hidden_size]
+  std::vector<DecoderBlock> blocks;
+  at::Tensor final_norm;  ///< [hidden_size]
+  at::Tensor output;      ///< [vocab_size, hidden_size]; the embedding itself when tied
+  std::shared_ptr<const RotaryEmbedding> rotary;
+
+  /// @param ids [batch, tokens] int64 → [batch, tokens, hidden_size] float32
+  at::Tensor embed(const at::Tensor& ids) const;
+  /// Final norm and output layer. @param hidden [..., hidden_size] → [..., vocab_size] float32
+  at::Tensor logits(const at::Tensor& hidden) const;
+  /// @param ids [batch, tokens] int64 → [batch, tokens, vocab_size] float32
+  at::Tensor forward(const at::Tensor& ids) const;
+
+  KvCache make_cache(int64_t batch, int64_t capacity) const;
+  /// Hidden states of the next tokens, which join the cache. @throws DataError if they do not fit its capacity
+  /// @param ids [batch, tokens] int64 → [batch, tokens, hidden_size] float32, before the final norm
+  at::Tensor forward_cached(const at::Tensor& ids, KvCache& cache) const;
+
+  /// Every linear of every block, in order.
+  std::vector<Linear*> linears();
+  std::vector<const Linear*> linears() const;
+  at::Device device() const { return embedding.device(); }
+
+  /// A model that shares no quantisable state with this one: weights are replaced, never changed, by methods that
+  /// assign Linear::weight; norms and biases are copied.
+  Model clone() const;
+
+  /// Has `backend` prepare every linear. Needed before evaluation; undone by clear_ops().
+  void prepare(const backend::Backend& backend);
+  void clear_ops();
+  /// Bytes of weights held while the model runs: linears as prepared, embedding, output, norms and biases in float32.
+  int64_t resident_bytes() const;
+};
+
+/// Sum of the audited bits of the quantised linears.
+quant::BitCount quantised_bits(const Model& model);
+/// Bits of everything: quantised linears as audited, all other tensors at their stored precision.
+quant::BitCount model_bits(const Model& model);
+
+/// Loads a Hugging Face folder (config.json + safetensors, single or sharded, bf16/fp16/fp32) as float32 on `device`.
+/// Everything is checked before anything is allocated. @throws DataError naming file, tensor and reason
+Model load_model(const std::filesystem::path& folder, at::Device device);
+
+}  // namespace aqlm_exp::model
