@@ -39,13 +39,14 @@ at::Tensor ScalarCode::dequantise() const {
     return ((grouped - z) * s).reshape(codes.sizes());
   }
   const at::Tensor group_of_column =
-      g_idx ? g_idx->to(at::kLong)
-            : at::arange(in_features(), codes.options().dtype(at::kLong)).floor_divide(group_size);  // [in_features]
+      g_idx.defined()
+          ? g_idx.to(at::kLong)
+          : at::arange(in_features(), codes.options().dtype(at::kLong)).floor_divide(group_size);  // [in_features]
   return (codes.to(at::kFloat) - z.index_select(1, group_of_column)) * s.index_select(1, group_of_column);
 }
 
-ScalarStorage ScalarCode::storage() const {
-  ScalarStorage bits;
+quant::BitCount ScalarCode::bits() const {
+  quant::BitCount bits{.num_weights = codes.numel()};
   if (packing == CodePacking::kHqq) {
     const int64_t num_groups = codes.numel() / group_size;
     bits.code_bits =
@@ -61,12 +62,8 @@ ScalarStorage ScalarCode::storage() const {
       bits.zero_point_bits = zero_points.numel() * zero_points.element_size() * 8;
     }
   }
-  if (g_idx) bits.index_bits = g_idx->numel() * g_idx->element_size() * 8;
+  if (g_idx.defined()) bits.other_bits = g_idx.numel() * g_idx.element_size() * 8;
   return bits;
-}
-
-double ScalarCode::bits_per_weight() const {
-  return static_cast<double>(storage().total_bits()) / static_cast<double>(codes.numel());
 }
 
 ScalarCode make_scalar_code(const std::string& where, const at::Tensor& codes, const at::Tensor& scales,

@@ -6,8 +6,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
 #include <string>
+
+#include "framework/quant/bit_count.h"
 
 namespace aqlm_exp::scalar {
 
@@ -19,14 +20,6 @@ enum class CodePacking {
   kInt32Stream,
   /// hqq's bitpack.py: 8, 6 and 5 bits as bytes, 4, 2 and 1 bits filling a byte, ten 3-bit codes in an int32.
   kHqq,
-};
-
-struct ScalarStorage {
-  int64_t code_bits = 0;  ///< with the padding of the packing
-  int64_t scale_bits = 0;
-  int64_t zero_point_bits = 0;  ///< 0 for symmetric codes: their zero point is a constant of the format
-  int64_t index_bits = 0;       ///< g_idx, where one is needed
-  int64_t total_bits() const { return code_bits + scale_bits + zero_point_bits + index_bits; }
 };
 
 /// weight[o, i] = scales[o, g] * (codes[o, i] - zero_points[o, g]), g = group of column i.
@@ -41,17 +34,15 @@ struct ScalarCode {
   /// flattened matrix: columns of the matrix reshaped to [group_size, num_groups].
   int64_t axis = 1;
   CodePacking packing = CodePacking::kInt32Stream;
-  std::optional<at::Tensor> g_idx =
-      std::nullopt;  ///< [in_features] int32, group of each column; absent: column / group_size
+  at::Tensor g_idx;  ///< [in_features] int32, group of each column; absent: column / group_size
 
   int64_t out_features() const { return codes.size(0); }
   int64_t in_features() const { return codes.size(1); }
   /// The weight that the stored buffers stand for. @return [out_features, in_features] float32
   at::Tensor dequantise() const;
-  /// Bits of every stored buffer, padding included.
-  ScalarStorage storage() const;
-  /// storage().total_bits() / number of weights
-  double bits_per_weight() const;
+  /// Bits of every stored buffer, padding included; g_idx counts as other_bits. Symmetric codes store no zero points.
+  quant::BitCount bits() const;
+  double bits_per_weight() const { return bits().per_weight(); }
 };
 
 /// Checks shapes and ranges and rounds the float32 `scales` (and, for real-valued grids, `zero_points`) to float16.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <cstdint>
 #include <fstream>
@@ -12,6 +13,12 @@
 #include "framework/base/rng.h"
 
 namespace aqlm_exp::scalar::testing {
+
+/// The tensors are small: more threads only wait for each other, and sums would depend on how many there are.
+inline const bool kOneThread = [] {
+  at::set_num_threads(1);
+  return true;
+}();
 
 /// SplitMix64 of seed + index; the top 24 bits as a number in [-0.5, 0.5).
 inline double uniform(uint64_t seed, uint64_t index) {

@@ -143,11 +143,11 @@ TEST(Gptq, ActOrderWithStaticGroupsKeepsPlainStorage) {
   const at::Tensor weight = weights(10, 8, 128), hessian = hessian_of(inputs(11, 512, 128));
   const GptqResult plain =
       gptq(weight, hessian, {.nbits = 4, .group_size = 32, .desc_act = true, .static_groups = true});
-  EXPECT_FALSE(plain.code.g_idx.has_value());
+  EXPECT_FALSE(plain.code.g_idx.defined());
   EXPECT_TRUE(plain.code.scales.equal(rtn(weight, 32, {.nbits = 4}).scales));
   const GptqResult dynamic = gptq(weight, hessian, {.nbits = 4, .group_size = 32, .desc_act = true});
-  ASSERT_TRUE(dynamic.code.g_idx.has_value());
-  const at::Tensor sizes = at::bincount(dynamic.code.g_idx->to(at::kLong));
+  ASSERT_TRUE(dynamic.code.g_idx.defined());
+  const at::Tensor sizes = at::bincount(dynamic.code.g_idx.to(at::kLong));
   EXPECT_TRUE(sizes.equal(at::full({4}, 32, at::kLong)));
 }
 
@@ -245,8 +245,8 @@ TEST(Gptq, MatchesAutoGptq) {
     EXPECT_LT(scale_error.median().item<double>(), testing::kHalfTolerance);
     EXPECT_LT(scale_error.max().item<double>(), 0.05);
     const auto g_idx = golden["g_idx"].get<std::vector<int32_t>>();
-    const at::Tensor index = result.code.g_idx
-                                 ? *result.code.g_idx
+    const at::Tensor index = result.code.g_idx.defined()
+                                 ? result.code.g_idx
                                  : at::arange(in, at::kInt).floor_divide(result.code.group_size).to(at::kInt);
     EXPECT_TRUE(index.equal(at::tensor(g_idx, at::kInt)));
   }

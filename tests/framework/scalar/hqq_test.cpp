@@ -30,7 +30,7 @@ TEST(Hqq, MatchesThePackage) {
     EXPECT_LT(testing::relative_diff(result.code.scales, scales), testing::kHalfTolerance);
     const at::Tensor zeros = testing::floats(golden["zeros"], result.code.zero_points.sizes());
     EXPECT_LT(testing::relative_diff(result.code.zero_points, zeros), 2 * testing::kHalfTolerance);
-    EXPECT_EQ(result.code.storage().code_bits, golden["packed_bytes"].get<int64_t>() * 8);
+    EXPECT_EQ(result.code.bits().code_bits, golden["packed_bytes"].get<int64_t>() * 8);
   }
 }
 

@@ -43,7 +43,7 @@ TEST(Bitpack, RefusesCodesThatDoNotFit) { EXPECT_THROW(pack_rows(at::full({1, 4}
 
 TEST(ScalarCode, StorageIsTheSizeOfThePackedBuffers) {
   const ScalarCode code = rtn(weights(1, 40, 100), 32, {.nbits = 3});  // neither side a multiple of 32
-  const ScalarStorage bits = code.storage();
+  const quant::BitCount bits = code.bits();
   EXPECT_EQ(bits.code_bits, pack_rows(code.codes, 3).nbytes() * 8);
   EXPECT_EQ(bits.zero_point_bits, pack_rows(code.zero_points.t(), 3).nbytes() * 8);
   EXPECT_EQ(bits.scale_bits, 40 * 4 * 16);
