@@ -16,31 +16,30 @@ constexpr double kMinScale = 1e-4;
 constexpr double kStartError = 1e9;                  // auto_clip.py's "min_errs"
 constexpr int64_t kClipElements = int64_t{1} << 24;  // size of the largest temporary of the clip search
 
-GridOptions grid_options(const AwqOptions& options) {
-  return {.kind = GridKind::kAwq, .nbits = options.nbits, .symmetric = options.symmetric, .mse = false};
+GridOptions grid_options(const AwqFormat& format) {
+  return {.kind = GridKind::kAwq, .nbits = format.nbits, .symmetric = format.symmetric, .mse = false};
 }
 
-void check(const std::vector<at::Tensor>& weights, const at::Tensor& channels, const AwqOptions& options) {
-  if (weights.empty()) throw InternalError("[awq] got no linears, need at least one");
-  check_format("awq", options.nbits, options.group_size, 2);
-  for (const at::Tensor& weight : weights) {
-    check_weight("awq", weight);
-    if (weight.size(1) != channels.size(-1)) {
-      throw DataError(
-          fmt::format("[awq] a weight has {} input columns, the calibration inputs have {} channels; need "
-                      "linears that share these inputs",
-                      weight.size(1), channels.size(-1)));
-    }
-    if (options.group_size != -1 && weight.size(1) % options.group_size != 0) {
-      throw DataError(
-          fmt::format("[awq] weight [{}, {}]: in_features is not a multiple of quant.group_size {}; take one "
-                      "that divides it, or -1",
-                      weight.size(0), weight.size(1), options.group_size));
-    }
+void check_linear(const at::Tensor& weight, const AwqFormat& format, int64_t num_channels) {
+  check_weight("awq", weight);
+  if (!format.dense) check_format("awq", format.nbits, format.group_size, 2);
+  if (weight.size(1) != num_channels) {
+    throw DataError(
+        fmt::format("[awq] a weight has {} input columns, the calibration inputs have {} channels; need linears that "
+                    "share these inputs",
+                    weight.size(1), num_channels));
   }
-  if (!at::isfinite(channels).all().item<bool>()) {
-    throw NumericalError("[awq] calibration inputs: got NaN or infinity, need finite numbers; check the model's dtype");
+  if (format.group_size != -1 && weight.size(1) % format.group_size != 0) {
+    throw DataError(
+        fmt::format("[awq] weight [{}, {}]: in_features is not a multiple of quant.group_size {}; take one "
+                    "that divides it, or -1",
+                    weight.size(0), weight.size(1), format.group_size));
   }
+}
+
+void check_inputs(const at::Tensor& inputs) {
+  if (at::isfinite(inputs).all().item<bool>()) return;
+  throw NumericalError("[awq] calibration inputs: got NaN or infinity, need finite numbers; check the model's dtype");
 }
 
 }  // namespace
@@ -52,12 +51,18 @@ OutputError output_error(const ModuleOutput& output, const std::vector<at::Tenso
   };
 }
 
-at::Tensor mean_relative_weight(const std::vector<at::Tensor>& weights, int64_t group_size) {
-  std::vector<at::Tensor> floats;
-  for (const at::Tensor& weight : weights) floats.push_back(weight.detach().to(at::kFloat));
-  const at::Tensor all = at::cat(floats, 0);  // [sum of out_features, in_features]
-  const at::Tensor groups = all.reshape({-1, group_size == -1 ? all.size(1) : group_size}).abs();
-  return groups.div(groups.amax(1, /*keepdim=*/true).add(1e-6)).reshape(all.sizes()).mean(0);
+at::Tensor mean_relative_weight(const std::vector<at::Tensor>& weights, const std::vector<AwqFormat>& formats) {
+  at::Tensor sum;
+  int64_t num_rows = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const at::Tensor weight = weights[i].detach().to(at::kFloat).abs();
+    const at::Tensor groups =
+        weight.reshape({-1, formats[i].group_size == -1 ? weight.size(1) : formats[i].group_size});
+    const at::Tensor relative = groups.div(groups.amax(1, /*keepdim=*/true).add(1e-6)).reshape(weight.sizes()).sum(0);
+    sum = sum.defined() ? sum + relative : relative;
+    num_rows += weight.size(0);
+  }
+  return sum / static_cast<double>(num_rows);
 }
 
 at::Tensor awq_scales_at(double ratio, const at::Tensor& mean_abs_input, const at::Tensor& mean_weight,
@@ -70,20 +75,27 @@ at::Tensor awq_scales_at(double ratio, const at::Tensor& mean_abs_input, const a
   return scales;
 }
 
-AwqScales search_awq_scales(const std::vector<at::Tensor>& weights, const at::Tensor& mean_abs_input,
-                            const OutputError& error, const AwqOptions& options) {
-  check(weights, mean_abs_input, options);
+AwqScales search_awq_scales(const std::vector<at::Tensor>& weights, const std::vector<AwqFormat>& formats,
+                            const at::Tensor& mean_abs_input, const OutputError& error, const AwqOptions& options) {
+  if (weights.empty() || weights.size() != formats.size()) {
+    throw InternalError(fmt::format("[awq] got {} linears and {} formats, need one format for each of at least one",
+                                    weights.size(), formats.size()));
+  }
+  for (size_t i = 0; i < weights.size(); ++i) check_linear(weights[i], formats[i], mean_abs_input.size(0));
+  check_inputs(mean_abs_input);
   const at::Tensor a = mean_abs_input.detach().to(at::kFloat);
-  const at::Tensor w = options.duo_scaling ? mean_relative_weight(weights, options.group_size) : at::Tensor();
+  const at::Tensor w = options.duo_scaling ? mean_relative_weight(weights, formats) : at::Tensor();
   AwqScales best;
   best.error = std::numeric_limits<double>::infinity();
   for (int64_t i = 0; i < options.num_ratios; ++i) {
     const double ratio = static_cast<double>(i) / static_cast<double>(options.num_ratios);
     const at::Tensor scales = awq_scales_at(ratio, a, w, options.duo_scaling);
     std::vector<at::Tensor> trial;
-    for (const at::Tensor& weight : weights) {
-      trial.push_back(
-          pseudo_quantise(weight.detach().to(at::kFloat) * scales, options.group_size, grid_options(options)) / scales);
+    for (size_t k = 0; k < weights.size(); ++k) {
+      const at::Tensor weight = weights[k].detach().to(at::kFloat);
+      trial.push_back(formats[k].dense
+                          ? weight
+                          : pseudo_quantise(weight * scales, formats[k].group_size, grid_options(formats[k])) / scales);
     }
     best.errors.push_back(error(trial));
     if (best.errors.back() < best.error) {
@@ -104,16 +116,21 @@ AwqScales search_awq_scales(const std::vector<at::Tensor>& weights, const at::Te
   return best;
 }
 
-at::Tensor search_awq_clip(const at::Tensor& weight, const at::Tensor& inputs, const AwqOptions& options) {
-  check({weight}, inputs, options);
+int64_t awq_clip_stride(int64_t num_tokens, const AwqOptions& options) {
+  return std::max<int64_t>(1, num_tokens / options.clip_sample_tokens);
+}
+
+at::Tensor search_awq_clip(const at::Tensor& weight, const AwqFormat& format, const at::Tensor& inputs,
+                           const AwqOptions& options) {
+  check_linear(weight, format, inputs.size(-1));
+  check_inputs(inputs);
   const int64_t out = weight.size(0), in = weight.size(1);
-  const int64_t group_size = options.group_size == -1 ? in : options.group_size;
+  const int64_t group_size = format.group_size == -1 ? in : format.group_size;
   const int64_t num_groups = in / group_size;
   const at::Tensor w = weight.detach().to(at::kFloat).reshape({out, num_groups, group_size}).transpose(0, 1);
 
-  at::Tensor x = inputs.detach().to(at::kFloat).reshape({-1, in});
-  const int64_t stride = std::max<int64_t>(1, x.size(0) / options.clip_sample_tokens);
-  x = x.slice(0, 0, x.size(0), stride).reshape({-1, num_groups, group_size}).transpose(0, 1).contiguous();
+  const at::Tensor x =
+      inputs.detach().to(at::kFloat).reshape({-1, num_groups, group_size}).transpose(0, 1).contiguous();
   const int64_t tokens = x.size(1);  // x: [num_groups, tokens, group_size]
 
   const int64_t steps = static_cast<int64_t>(options.clip_max_shrink * static_cast<double>(options.clip_num_steps));

@@ -13,10 +13,15 @@
 
 namespace aqlm_exp::scalar {
 
-struct AwqOptions {
+/// How one linear is stored in the end.
+struct AwqFormat {
   int64_t nbits = 4;
   int64_t group_size = 128;  ///< -1: a whole row
   bool symmetric = false;
+  bool dense = false;  ///< not quantised: takes part in a search only because it shares the input
+};
+
+struct AwqOptions {
   /// false: scales = a^r, a = mean |x| (llm-awq). true: a^r / w^(1-r), w = mean over outputs of |weight| / group
   /// maximum (AutoAWQ's and llm-compressor's default).
   bool duo_scaling = false;
@@ -46,21 +51,26 @@ at::Tensor awq_scales_at(double ratio, const at::Tensor& mean_abs_input, const a
                          bool duo_scaling);
 /// Mean over all outputs of all weights of |weight| / (its group's largest |weight| + 1e-6). @return [in_features]
 /// float32
-at::Tensor mean_relative_weight(const std::vector<at::Tensor>& weights, int64_t group_size);
+at::Tensor mean_relative_weight(const std::vector<at::Tensor>& weights, const std::vector<AwqFormat>& formats);
 
 /// Tries each ratio on linears that share an input, and keeps the first smallest error.
 /// @param weights each [out_features, in_features] float32, not changed
+/// @param formats one per weight
 /// @param mean_abs_input [in_features] mean over tokens of |x|
 /// @throws NumericalError if no ratio gives a finite error
-AwqScales search_awq_scales(const std::vector<at::Tensor>& weights, const at::Tensor& mean_abs_input,
-                            const OutputError& error, const AwqOptions& options);
+AwqScales search_awq_scales(const std::vector<at::Tensor>& weights, const std::vector<AwqFormat>& formats,
+                            const at::Tensor& mean_abs_input, const OutputError& error, const AwqOptions& options);
 
 /// Searches, for each row and group, the bound to which weights are clipped before rounding: the one with the smallest
 /// mean over tokens of the squared error of that group's share of the output.
 /// @param weight [out_features, in_features] float32
-/// @param inputs [tokens, in_features] float32
+/// @param inputs [tokens, in_features] float32, all of which are used: thin them out with awq_clip_stride first
 /// @return [out_features, num_groups] float32
-at::Tensor search_awq_clip(const at::Tensor& weight, const at::Tensor& inputs, const AwqOptions& options);
+at::Tensor search_awq_clip(const at::Tensor& weight, const AwqFormat& format, const at::Tensor& inputs,
+                           const AwqOptions& options);
+
+/// Every how many tokens the clip search looks: max(1, num_tokens / clip_sample_tokens).
+int64_t awq_clip_stride(int64_t num_tokens, const AwqOptions& options);
 
 /// weight with each group clamped to plus or minus its bound. @return [out_features, in_features] float32
 at::Tensor clip_groups(const at::Tensor& weight, const at::Tensor& bounds);

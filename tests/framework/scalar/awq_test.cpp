@@ -29,13 +29,11 @@ ModuleOutput mlp(const at::Tensor& x) {
 TEST(AwqScales, MatchAutoAwq) {
   for (const auto& golden : testing::goldens()["awq"]) {
     SCOPED_TRACE(golden["nbits"].dump() + " bits, duo " + golden["duo"].dump());
-    const AwqOptions options{.nbits = golden["nbits"],
-                             .group_size = golden["group_size"],
-                             .symmetric = golden["sym"],
-                             .duo_scaling = golden["duo"]};
+    const AwqFormat format{.nbits = golden["nbits"], .group_size = golden["group_size"], .symmetric = golden["sym"]};
     const std::vector<at::Tensor> w{weights(41, 48, 64), weights(42, 48, 64)};
     const at::Tensor x = inputs(51, 600, 64);
-    const AwqScales found = search_awq_scales(w, mean_abs(x), output_error(mlp(x), w), options);
+    const AwqScales found =
+        search_awq_scales(w, {format, format}, mean_abs(x), output_error(mlp(x), w), {.duo_scaling = golden["duo"]});
     EXPECT_LT(testing::relative_diff(found.scales, testing::floats(golden["scales"], {64})), 1e-5);
   }
 }
@@ -44,9 +42,9 @@ TEST(AwqClip, MatchesAutoAwq) {
   for (const auto& golden : testing::goldens()["awq"]) {
     SCOPED_TRACE(golden["nbits"].dump() + " bits, group " + golden["group_size"].dump());
     const int64_t group_size = golden["group_size"];
-    const at::Tensor bounds =
-        search_awq_clip(weights(61, 64, 64), inputs(71, 1100, 64),
-                        {.nbits = golden["nbits"], .group_size = group_size, .symmetric = golden["sym"]});
+    const at::Tensor bounds = search_awq_clip(
+        weights(61, 64, 64), {.nbits = golden["nbits"], .group_size = group_size, .symmetric = golden["sym"]},
+        inputs(71, 1100, 64).slice(0, 0, 1100, awq_clip_stride(1100, {})), {});
     const at::Tensor expected = testing::floats(golden["clip"], {64, 64 / group_size});
     // A near-tie between two steps (5% apart) may fall the other way under another order of summation.
     EXPECT_LT((bounds / expected - 1).abs().gt(1e-5).to(at::kDouble).mean().item<double>(), 0.01);
@@ -58,8 +56,9 @@ TEST(AwqScales, ChoosesTheRatioThatBruteForceChooses) {
   const std::vector<at::Tensor> w{weights(2, 24, 64), weights(3, 16, 64)};
   const ModuleOutput both = [x](const std::vector<at::Tensor>& v) { return x.matmul(at::cat(v, 0).t()); };
   for (const bool duo : {false, true}) {
-    const AwqOptions options{.nbits = 3, .group_size = 32, .duo_scaling = duo};
-    const AwqScales found = search_awq_scales(w, mean_abs(x), output_error(both, w), options);
+    const AwqFormat format{.nbits = 3, .group_size = 32};
+    const AwqScales found =
+        search_awq_scales(w, {format, format}, mean_abs(x), output_error(both, w), {.duo_scaling = duo});
     ASSERT_EQ(found.errors.size(), 20u);
     double best = INFINITY, best_ratio = -1;
     for (int i = 0; i < 20; ++i) {
@@ -104,7 +103,8 @@ TEST(AwqScales, HelpWhenChannelsDifferInSize) {
   x.select(1, 7).mul_(50);
   const std::vector<at::Tensor> w{weights(5, 32, 64)};
   const ModuleOutput linear = [x](const std::vector<at::Tensor>& v) { return x.matmul(v[0].t()); };
-  const AwqScales found = search_awq_scales(w, mean_abs(x), output_error(linear, w), {.nbits = 3, .group_size = 32});
+  const AwqScales found =
+      search_awq_scales(w, {{.nbits = 3, .group_size = 32}}, mean_abs(x), output_error(linear, w), {});
   EXPECT_LT(found.error, 0.5 * found.errors[0]);  // ratio 0 is plain rounding
   EXPECT_GT(found.scales[7].item<float>(), found.scales.median().item<float>());
 }
@@ -112,7 +112,8 @@ TEST(AwqScales, HelpWhenChannelsDifferInSize) {
 TEST(AwqScales, ProductOfLargestAndSmallestIsOne) {
   const at::Tensor x = inputs(6, 100, 32);
   for (const bool duo : {false, true}) {
-    const at::Tensor scales = awq_scales_at(0.65, mean_abs(x), mean_relative_weight({weights(7, 8, 32)}, 16), duo);
+    const at::Tensor scales =
+        awq_scales_at(0.65, mean_abs(x), mean_relative_weight({weights(7, 8, 32)}, {{.group_size = 16}}), duo);
     EXPECT_NEAR(scales.max().item<double>() * scales.min().item<double>(), 1, 1e-5);
   }
 }
@@ -124,22 +125,32 @@ TEST(AwqScales, DeadChannelsStayFinite) {
   weight.select(1, 4).fill_(0);
   const ModuleOutput linear = [x](const std::vector<at::Tensor>& v) { return x.matmul(v[0].t()); };
   for (const bool duo : {false, true}) {
-    const AwqScales found = search_awq_scales({weight}, mean_abs(x), output_error(linear, {weight}),
-                                              {.nbits = 4, .group_size = 16, .duo_scaling = duo});
+    const AwqScales found = search_awq_scales({weight}, {{.nbits = 4, .group_size = 16}}, mean_abs(x),
+                                              output_error(linear, {weight}), {.duo_scaling = duo});
     EXPECT_TRUE(at::isfinite(found.scales).all().item<bool>());
     EXPECT_GT(found.scales.min().item<double>(), 0);
   }
 }
 
+TEST(AwqScales, ADenseLinearOfTheSetIsLeftAsItIs) {
+  const at::Tensor x = inputs(8, 100, 32);
+  const std::vector<at::Tensor> w{weights(9, 8, 32), weights(10, 8, 32)};
+  const OutputError error = [&](const std::vector<at::Tensor>& trial) {
+    EXPECT_TRUE(trial[1].equal(w[1]));
+    return (trial[0] - w[0]).square().mean().item<double>();
+  };
+  search_awq_scales(w, {{.nbits = 3, .group_size = 32}, {.group_size = -1, .dense = true}}, mean_abs(x), error, {});
+}
+
 TEST(AwqScales, NoFiniteErrorIsAnError) {
   const std::vector<at::Tensor> w{weights(9, 8, 32)};
   const OutputError nan_error = [](const std::vector<at::Tensor>&) { return std::nan(""); };
-  EXPECT_THROW(search_awq_scales(w, at::ones({32}), nan_error, {.nbits = 4, .group_size = 16}), NumericalError);
+  EXPECT_THROW(search_awq_scales(w, {{.nbits = 4, .group_size = 16}}, at::ones({32}), nan_error, {}), NumericalError);
 }
 
 TEST(AwqClip, TakesTheBoundThatBruteForceTakes) {
   const at::Tensor weight = weights(10, 6, 32), x = inputs(11, 40, 32);
-  const at::Tensor bounds = search_awq_clip(weight, x, {.nbits = 3, .group_size = 16});
+  const at::Tensor bounds = search_awq_clip(weight, {.nbits = 3, .group_size = 16}, x, {});
   int64_t clipped = 0;
   for (int64_t r = 0; r < 6; ++r) {
     for (int64_t g = 0; g < 2; ++g) {
@@ -172,17 +183,17 @@ TEST(AwqClip, ClampsEachGroupToItsOwnBound) {
 
 TEST(AwqClip, RowsAreSearchedAlikeWhateverTheChunk) {
   const at::Tensor weight = weights(12, 70, 64), x = inputs(13, 600, 64);
-  const at::Tensor all = search_awq_clip(weight, x, {.nbits = 3, .group_size = 32});
+  const at::Tensor all = search_awq_clip(weight, {.nbits = 3, .group_size = 32}, x, {});
   for (const int64_t row : {0, 33, 69}) {
-    const at::Tensor alone = search_awq_clip(weight.slice(0, row, row + 1), x, {.nbits = 3, .group_size = 32});
+    const at::Tensor alone = search_awq_clip(weight.slice(0, row, row + 1), {.nbits = 3, .group_size = 32}, x, {});
     EXPECT_LT(testing::max_abs_diff(alone[0], all[row]), 1e-6);
   }
 }
 
 TEST(Awq, RejectsWhatDoesNotFit) {
-  EXPECT_THROW(search_awq_clip(weights(1, 4, 48), inputs(1, 8, 48), {.nbits = 4, .group_size = 32}), DataError);
-  EXPECT_THROW(search_awq_clip(weights(1, 4, 48), inputs(1, 8, 32), {.nbits = 4, .group_size = 16}), DataError);
-  EXPECT_THROW(search_awq_clip(weights(1, 4, 32), at::full({8, 32}, NAN), {.nbits = 4, .group_size = 16}),
+  EXPECT_THROW(search_awq_clip(weights(1, 4, 48), {.nbits = 4, .group_size = 32}, inputs(1, 8, 48), {}), DataError);
+  EXPECT_THROW(search_awq_clip(weights(1, 4, 48), {.nbits = 4, .group_size = 16}, inputs(1, 8, 32), {}), DataError);
+  EXPECT_THROW(search_awq_clip(weights(1, 4, 32), {.nbits = 4, .group_size = 16}, at::full({8, 32}, NAN), {}),
                NumericalError);
 }
 
