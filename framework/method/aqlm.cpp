@@ -19,8 +19,6 @@ class Aqlm final : public Method {
  public:
   explicit Aqlm(config::Reader& root) : quantiser_(root) {
     finetuner_ = root.component("finetune", finetune::block_finetuners(), "trains a quantised block", "none");
-    root.section("method").text("preset", {.fallback = "", .doc = "name of the set of choices, for tables",
-                                           .identity = false});
   }
 
   std::string setting() const override { return quantiser_.spec().str(); }

@@ -1,0 +1,458 @@
+#include "framework/plan/execute.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <optional>
+
+#include "framework/base/log.h"
+#include "framework/base/timer.h"
+#include "framework/plan/device_pool.h"
+#include "framework/results/record.h"
+
+namespace aqlm_exp::plan {
+namespace {
+
+constexpr int kTickMs = 100;
+constexpr double kMostChargedS =
+    2.0;  // of one tick: more means that this process was stopped, which is nobody's time-out
+constexpr double kSilentBeats = 10;  // heartbeats missed before a worker counts as hung
+constexpr double kMaxBackoffS = 600;
+constexpr size_t kTailLines = 50;
+
+/// Signals arrive through a descriptor while this lives; afterwards the earlier mask and handling are back.
+class SignalInbox {
+ public:
+  SignalInbox() {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&wanted, number);
+    ::sigprocmask(SIG_BLOCK, &wanted, &earlier_);
+    fd_ = ::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+    pipe_handler_ = ::signal(SIGPIPE, SIG_IGN);  // a closed terminal or pager must not end the sweep
+  }
+  SignalInbox(const SignalInbox&) = delete;
+  SignalInbox& operator=(const SignalInbox&) = delete;
+  ~SignalInbox() {
+    take();
+    ::close(fd_);
+    ::signal(SIGPIPE, pipe_handler_);
+    ::sigprocmask(SIG_SETMASK, &earlier_, nullptr);
+  }
+  void wait(int timeout_ms) {
+    pollfd poll_fd{.fd = fd_, .events = POLLIN, .revents = 0};
+    ::poll(&poll_fd, 1, timeout_ms);
+  }
+  /// Interrupting signals that arrived, in order.
+  std::vector<int> take() {
+    std::vector<int> signals;
+    signalfd_siginfo info;
+    while (::read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      if (info.ssi_signo != SIGCHLD) signals.push_back(static_cast<int>(info.ssi_signo));
+    }
+    return signals;
+  }
+
+ private:
+  sigset_t earlier_;
+  int fd_ = -1;
+  void (*pipe_handler_)(int) = SIG_DFL;
+};
+
+struct Worker {
+  RunningTrial shown;
+  double silent_s = 0;  // since the heartbeat's counter changed
+  std::string killed_for, detail;
+  double since_term_s = 0;
+  int device = -1;
+  int64_t oom_kills_before = 0;
+};
+
+uint64_t size_of(const std::filesystem::path& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+}
+
+class Executor {
+ public:
+  Executor(const Plan& plan, const OutFolder& out, Scan& scan, const ExecuteOptions& options,
+           results::FileSystem& files)
+      : plan_(plan),
+        out_(out),
+        scan_(scan),
+        options_(options),
+        files_(files),
+        journal_(out.journal_file(), files),
+        devices_(options.launcher.devices) {
+    outcome_.progress.num_trials = plan.trials.size();
+    for (size_t i = 0; i < plan.trials.size(); ++i) {
+      const TrialState& state = scan.trials[i];
+      if (state.kind == TrialState::Kind::kCompleted) {
+        ++outcome_.progress.num_completed;
+        ++outcome_.progress.num_reused;
+      } else if (state.kind == TrialState::Kind::kFailed && options.keep_failed) {
+        ++outcome_.progress.num_failed;
+      } else {
+        queue_.push_back({.index = i});
+      }
+    }
+  }
+
+  Outcome run() {
+    become_subreaper();
+    SignalInbox inbox;
+    journal_.write("run.started", {{"trials", std::to_string(plan_.trials.size())},
+                                   {"reused", std::to_string(outcome_.progress.num_reused)},
+                                   {"pid", std::to_string(::getpid())}});
+    Stopwatch tick;
+    for (;;) {
+      for (int number : inbox.take()) interrupt(number);
+      const double charged_s = std::min(tick.elapsed_s(), kMostChargedS);
+      tick.restart();
+      outcome_.progress.elapsed_s += charged_s;
+      for (Waiting& waiting : queue_) waiting.delay_s = std::max(0.0, waiting.delay_s - charged_s);
+      watch(charged_s);
+      reap();
+      while (start_next()) {
+      }
+      show();
+      if (workers_.empty() && (stopping_ || queue_.empty())) break;
+      inbox.wait(kTickMs);
+    }
+    finish();
+    return std::move(outcome_);
+  }
+
+ private:
+  struct Waiting {
+    size_t index = 0;
+    int64_t repeats = 0;  // so far, in this run
+    double delay_s = 0;
+  };
+
+  const PlannedTrial& trial(size_t index) const { return plan_.trials[index]; }
+
+  void stop(const std::string& why) {
+    if (stopping_) return;
+    stopping_ = true;
+    journal_.write("run.stopping", {{"why", why}});
+    options_.on_event({.kind = Event::Kind::kStopping, .detail = why});
+  }
+
+  void interrupt(int number) {
+    if (outcome_.signal == 0) {
+      outcome_.signal = number == SIGHUP ? SIGTERM : number;
+      stop(fmt::format("{}: no further trial starts; running ones have {:.0f} s to finish, a second signal kills them",
+                       number == SIGINT ? "interrupted" : "asked to end", options_.launcher.grace_s));
+      return;
+    }
+    kill_all_ = true;
+  }
+
+  /// Starts one trial if there is one to start and room for it.
+  bool start_next() {
+    if (stopping_ || workers_.size() >= static_cast<size_t>(options_.launcher.workers)) return false;
+    const auto next = std::find_if(queue_.begin(), queue_.end(), [](const Waiting& w) { return w.delay_s <= 0; });
+    if (next == queue_.end()) return false;
+    int device = -1;
+    try {
+      if (devices_.limits()) {
+        device = devices_.acquire();
+        if (device < 0) {
+          if (workers_.empty() && !told_waiting_) {
+            told_waiting_ = true;
+            log_info("all devices of exp.launcher.devices are in use by other sweeps; waiting");
+          }
+          return false;
+        }
+      }
+      const Waiting chosen = *next;
+      queue_.erase(next);
+      start(chosen, device);
+    } catch (const StorageError& error) {
+      if (device >= 0) devices_.release(device);
+      storage_failed(error.what());
+    }
+    return true;
+  }
+
+  void start(const Waiting& waiting, int device) {
+    const PlannedTrial& planned = trial(waiting.index);
+    int64_t& attempt = scan_.trials[waiting.index].attempts;
+    results::make_folders(out_.trial_dir(planned.id), files_);
+    std::filesystem::path attempt_dir;
+    for (;;) {  // an attempt is claimed by making its folder
+      attempt_dir = out_.attempt_dir(planned.id, ++attempt);
+      if (files_.mkdir(attempt_dir.string(), 0777) == 0) break;
+      if (errno != EEXIST) throw StorageError(results::describe_io_failure("make folder", attempt_dir, errno), "R-IO");
+    }
+    const int64_t threads = options_.launcher.threads > 0
+                                ? options_.launcher.threads
+                                : std::max<int64_t>(1, available_cores() / options_.launcher.workers);
+    std::vector<std::pair<std::string, std::string>> set = {
+        {"OMP_NUM_THREADS", std::to_string(threads)},
+        {"MKL_NUM_THREADS", std::to_string(threads)},
+        {"OPENBLAS_NUM_THREADS", std::to_string(threads)},
+        {"AQLM_EXP_THREADS", std::to_string(threads)},
+        {"AQLM_EXP_HEARTBEAT_S", fmt::format("{}", options_.heartbeat_s)},
+        {"AQLM_EXP_ATTEMPT", std::to_string(attempt)}};
+    if (device >= 0) set.emplace_back("CUDA_VISIBLE_DEVICES", devices_.name(device));
+    SpawnRequest request;
+    request.arguments = {options_.worker.string()};
+    request.arguments.insert(request.arguments.end(), options_.worker_arguments.begin(),
+                             options_.worker_arguments.end());
+    for (const std::string& text :
+         {std::string("run"), std::string("--plan"), out_.plan_file().string(), std::string("--id"), planned.id,
+          std::string("--attempt-dir"), attempt_dir.string()}) {
+      request.arguments.push_back(text);
+    }
+    request.environment = worker_environment(options_.launcher.env, set);
+    request.stdout_file = attempt_dir / "stdout.log";
+    request.stderr_file = attempt_dir / "stderr.log";
+    Worker worker;
+    worker.shown.index = waiting.index;
+    worker.shown.attempt = attempt;
+    worker.device = device;
+    worker.oom_kills_before = oom_kill_count();
+    worker.shown.pid = spawn(request);
+    repeats_[waiting.index] = waiting.repeats;
+    journal_.write("trial.started", {{"id", planned.id},
+                                     {"attempt", std::to_string(attempt)},
+                                     {"pid", std::to_string(worker.shown.pid)},
+                                     {"name", planned.name}});
+    options_.on_event({.kind = Event::Kind::kStarted, .index = waiting.index, .attempt = attempt});
+    workers_.push_back(std::move(worker));
+  }
+
+  void end_worker(Worker& worker, const std::string& reason, std::string detail) {
+    if (!worker.killed_for.empty()) return;
+    worker.killed_for = reason;
+    worker.detail = std::move(detail);
+    ::kill(-worker.shown.pid, SIGTERM);
+    ::kill(-worker.shown.pid, SIGCONT);  // a stopped process sees SIGTERM only once it runs
+  }
+
+  void watch(double charged_s) {
+    const LauncherSettings& settings = options_.launcher;
+    if (stopping_ && outcome_.signal != 0) since_interrupt_s_ += charged_s;
+    for (Worker& worker : workers_) {
+      worker.shown.elapsed_s += charged_s;
+      worker.silent_s += charged_s;
+      const std::filesystem::path dir = out_.attempt_dir(trial(worker.shown.index).id, worker.shown.attempt);
+      if (const auto beat = read_heartbeat(dir); beat && beat->counter != worker.shown.beat.counter) {
+        worker.shown.beat = *beat;
+        worker.silent_s = 0;
+      }
+      if (settings.timeout_s > 0 && worker.shown.elapsed_s > settings.timeout_s) {
+        end_worker(worker, "timed_out",
+                   fmt::format("no end after {:.1f} s; raise exp.launcher.timeout_s", worker.shown.elapsed_s));
+      }
+      if (worker.silent_s > kSilentBeats * options_.heartbeat_s) {
+        end_worker(worker, "hung", fmt::format("no heartbeat for {:.1f} s", worker.silent_s));
+      }
+      const uint64_t log_bytes = size_of(dir / "stdout.log") + size_of(dir / "stderr.log");
+      if (static_cast<double>(log_bytes) > settings.log_limit_mib * 1024 * 1024) {
+        end_worker(worker, "log_flood",
+                   fmt::format("wrote {} bytes of output, the limit is {} MiB (exp.launcher.log_limit_mib)", log_bytes,
+                               settings.log_limit_mib));
+      }
+      if (kill_all_ || since_interrupt_s_ > settings.grace_s) {
+        end_worker(worker, "cancelled", "");
+        ::kill(-worker.shown.pid, SIGKILL);
+      }
+      if (!worker.killed_for.empty()) {
+        worker.since_term_s += charged_s;
+        if (worker.since_term_s > settings.grace_s) ::kill(-worker.shown.pid, SIGKILL);
+      }
+    }
+  }
+
+  void reap() {
+    for (;;) {
+      int status = 0;
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+      if (pid <= 0) return;
+      const auto found =
+          std::find_if(workers_.begin(), workers_.end(), [&](const Worker& w) { return w.shown.pid == pid; });
+      if (found == workers_.end()) continue;  // an orphan of some worker
+      Worker worker = std::move(*found);
+      workers_.erase(found);
+      ::kill(-pid, SIGKILL);  // whatever the worker left running
+      ended(worker, status);
+    }
+  }
+
+  void ended(const Worker& worker, int status) {
+    const size_t index = worker.shown.index;
+    const PlannedTrial& planned = trial(index);
+    const std::filesystem::path dir = out_.attempt_dir(planned.id, worker.shown.attempt);
+    if (worker.device >= 0) devices_.release(worker.device);
+    Ending ending;
+    ending.wait_status = status;
+    ending.killed_for = worker.killed_for;
+    ending.detail = worker.detail;
+    ending.oom_killer_acted = oom_kill_count() > worker.oom_kills_before;
+    ending.note = read_failure_note(dir);
+    const TrialState state = trial_state(planned, out_, Verify::kHashes);
+    ending.has_result = state.kind == TrialState::Kind::kCompleted;
+    ending.result_problem = state.damage.empty() ? "nothing was published" : state.damage;
+    const Verdict verdict = judge(ending);
+    Event event{
+        .index = index, .attempt = worker.shown.attempt, .duration_s = worker.shown.elapsed_s, .verdict = verdict};
+    journal_.write("trial.ended", {{"id", planned.id},
+                                   {"attempt", std::to_string(worker.shown.attempt)},
+                                   {"status", verdict.status},
+                                   {"class", verdict.failure_class},
+                                   {"duration_s", fmt::format("{:.3f}", worker.shown.elapsed_s)},
+                                   {"message", verdict.message}});
+    // A worker killed between publishing and exiting has done its work.
+    if (verdict.status == "completed" || ending.has_result) {
+      scan_.trials[index] = state;
+      ++outcome_.progress.num_completed;
+      durations_s_.push_back(worker.shown.elapsed_s);
+      event.kind = Event::Kind::kCompleted;
+      event.verdict.status = "completed";
+      options_.on_event(event);
+      return;
+    }
+    if (state.kind == TrialState::Kind::kDamaged) {
+      try {  // half of a publication: it would keep the next attempt from publishing
+        quarantine(planned, out_, files_);
+      } catch (const StorageError& error) {
+        storage_failed(error.what());
+        return;
+      }
+    }
+    if (verdict.stops_sweep) {
+      storage_failed(verdict.message);
+      return;
+    }
+    if (verdict.status == "cancelled") {
+      event.kind = Event::Kind::kCancelled;
+      options_.on_event(event);
+      return;
+    }
+    const int64_t repeats = repeats_[index];
+    const int64_t allowed = options_.launcher.retries >= 0 ? options_.launcher.retries : verdict.default_retries;
+    if (repeats < allowed && !stopping_) {
+      const double delay_s = std::min(
+          kMaxBackoffS, options_.launcher.backoff_s * static_cast<double>(1ll << std::min<int64_t>(repeats, 20)));
+      queue_.push_front({.index = index, .repeats = repeats + 1, .delay_s = delay_s});
+      event.kind = Event::Kind::kRetry;
+      event.detail = fmt::format("again in {:.0f} s ({} of {})", delay_s, repeats + 1, allowed);
+      options_.on_event(event);
+      return;
+    }
+    failed(worker, verdict, event);
+  }
+
+  void failed(const Worker& worker, const Verdict& verdict, Event event) {
+    const PlannedTrial& planned = trial(worker.shown.index);
+    results::Sidecar sidecar;
+    sidecar.id = planned.id;
+    sidecar.name = planned.name;
+    sidecar.overrides = planned.overrides;
+    sidecar.status = verdict.status;
+    sidecar.failure_class = verdict.failure_class;
+    sidecar.message = verdict.message;
+    sidecar.attempt = worker.shown.attempt;
+    sidecar.exit_code = verdict.exit_code;
+    sidecar.signal = verdict.signal;
+    sidecar.duration_s = worker.shown.elapsed_s;
+    sidecar.build_id = options_.build_id;
+    sidecar.log_tail = tail_of(out_.attempt_dir(planned.id, worker.shown.attempt) / "stderr.log", kTailLines);
+    if (sidecar.log_tail.empty()) {
+      sidecar.log_tail = tail_of(out_.attempt_dir(planned.id, worker.shown.attempt) / "stdout.log", kTailLines);
+    }
+    ++outcome_.progress.num_failed;
+    event.kind = Event::Kind::kFailed;
+    options_.on_event(event);
+    try {
+      results::publish_failure(sidecar, out_.results_dir(), files_);
+      scan_.trials[worker.shown.index].kind = TrialState::Kind::kFailed;
+      scan_.trials[worker.shown.index].sidecar = sidecar;
+    } catch (const StorageError& error) {
+      storage_failed(error.what());
+    }
+    if (options_.fail_fast > 0 && outcome_.progress.num_failed >= static_cast<size_t>(options_.fail_fast)) {
+      stopped_by_failures_ = true;
+      stop(fmt::format("--fail-fast: {} trial(s) failed", outcome_.progress.num_failed));
+    }
+  }
+
+  void storage_failed(const std::string& message) {
+    if (outcome_.storage_problem.empty()) outcome_.storage_problem = message;
+    stop("storage: " + message);
+  }
+
+  void show() {
+    Progress& progress = outcome_.progress;
+    progress.running.clear();
+    for (const Worker& worker : workers_) progress.running.push_back(worker.shown);
+    if (durations_s_.size() != sorted_count_) {
+      std::vector<double> sorted = durations_s_;
+      std::nth_element(sorted.begin(), sorted.begin() + static_cast<long>(sorted.size() / 2), sorted.end());
+      progress.median_trial_s = sorted[sorted.size() / 2];
+      sorted_count_ = durations_s_.size();
+    }
+    options_.on_tick(progress);
+  }
+
+  void finish() {
+    remove_temporaries(out_, files_);
+    if (!outcome_.storage_problem.empty()) {
+      outcome_.exit_code = ExitCode::kStorage;
+    } else if (stopped_by_failures_) {
+      outcome_.exit_code = ExitCode::kStopped;
+    } else if (outcome_.progress.num_failed > 0) {
+      outcome_.exit_code = ExitCode::kFailedTrials;
+    }
+    journal_.write("run.ended", {{"completed", std::to_string(outcome_.progress.num_completed)},
+                                 {"failed", std::to_string(outcome_.progress.num_failed)},
+                                 {"exit_code", std::to_string(static_cast<int>(outcome_.exit_code))},
+                                 {"signal", std::to_string(outcome_.signal)}});
+  }
+
+  const Plan& plan_;
+  const OutFolder& out_;
+  Scan& scan_;
+  const ExecuteOptions& options_;
+  results::FileSystem& files_;
+  Journal journal_;
+  DevicePool devices_;
+  std::deque<Waiting> queue_;
+  std::vector<Worker> workers_;
+  std::map<size_t, int64_t> repeats_;
+  std::vector<double> durations_s_;
+  size_t sorted_count_ = 0;
+  bool stopping_ = false, kill_all_ = false, stopped_by_failures_ = false, told_waiting_ = false;
+  double since_interrupt_s_ = 0;
+  Outcome outcome_;
+};
+
+}  // namespace
+
+int64_t available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max<long>(1, ::sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+Outcome execute(const Plan& plan, const OutFolder& out, Scan& scan, const ExecuteOptions& options,
+                results::FileSystem& files) {
+  return Executor(plan, out, scan, options, files).run();
+}
+
+}  // namespace aqlm_exp::plan

@@ -1,0 +1,78 @@
+// Works a plan off on this machine: one process a trial, watched, judged, repeated where that makes sense.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "framework/base/error.h"
+#include "framework/plan/out_folder.h"
+#include "framework/plan/plan_file.h"
+#include "framework/plan/process.h"
+#include "framework/plan/scan.h"
+#include "framework/plan/settings.h"
+
+namespace aqlm_exp::plan {
+
+/// A trial that runs now, for displays.
+struct RunningTrial {
+  size_t index = 0;  ///< in the plan
+  int64_t attempt = 1;
+  pid_t pid = -1;
+  double elapsed_s = 0;  ///< without times in which this driver was stopped
+  Beat beat;             ///< latest progress
+};
+
+struct Progress {
+  size_t num_trials = 0;     ///< planned
+  size_t num_completed = 0;  ///< incl. reused
+  size_t num_reused = 0;
+  size_t num_failed = 0;  ///< finally, in this run
+  std::vector<RunningTrial> running;
+  double elapsed_s = 0;
+  double median_trial_s = 0;  ///< of those completed in this run; 0: none yet
+};
+
+struct Event {
+  enum class Kind { kStarted, kCompleted, kFailed, kRetry, kCancelled, kStopping };
+  Kind kind = Kind::kStarted;
+  size_t index = 0;
+  int64_t attempt = 1;
+  double duration_s = 0;
+  Verdict verdict = {};     ///< of an ended attempt
+  std::string detail = {};  ///< kRetry: when; kStopping: why
+};
+
+struct ExecuteOptions {
+  std::filesystem::path worker;               ///< program
+  std::vector<std::string> worker_arguments;  ///< before "run"; normally none
+  LauncherSettings launcher;
+  int64_t fail_fast = 0;     ///< stop after so many failed trials; 0: never
+  bool keep_failed = false;  ///< trials that failed in an earlier run are not run again
+  std::string build_id;
+  double heartbeat_s = kHeartbeatIntervalS;
+  std::function<void(const Event&)> on_event = [](const Event&) {};
+  std::function<void(const Progress&)> on_tick = [](const Progress&) {};  ///< about ten times a second
+};
+
+struct Outcome {
+  Progress progress;
+  ExitCode exit_code = ExitCode::kOk;
+  int signal = 0;  ///< that interrupted the run: the process exits with 128 + signal
+  std::string storage_problem;
+};
+
+/// Runs every trial of `plan` that `scan` does not know as completed, in plan order. The caller holds the folder's
+/// lock. Catches SIGINT, SIGTERM and SIGHUP meanwhile: the first lets running trials finish for grace_s, the second
+/// kills them.
+/// @param scan updated as trials end
+/// @throws Error with kLauncher if the worker cannot be started
+Outcome execute(const Plan& plan, const OutFolder& out, Scan& scan, const ExecuteOptions& options,
+                results::FileSystem& files = results::system_files());
+
+/// Cores this process may use.
+int64_t available_cores();
+
+}  // namespace aqlm_exp::plan

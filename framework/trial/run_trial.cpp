@@ -1,0 +1,201 @@
+#include "framework/trial/run_trial.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <cmath>
+
+#include "framework/base/log.h"
+#include "framework/base/sha256.h"
+#include "framework/base/timer.h"
+#include "framework/config/reader.h"
+#include "framework/eval/evaluate.h"
+#include "framework/trial/device.h"
+#include "framework/trial/layer_tables.h"
+#include "framework/trial/provenance.h"
+#include "framework/trial/text_inputs.h"
+#include "framework/trial/trial_spec.h"
+
+namespace aqlm_exp::trial {
+namespace {
+
+constexpr double kMib = 1024.0 * 1024.0;
+
+class Trial {
+ public:
+  Trial(const plan::PlannedTrial& planned, const RunOptions& options) : planned_(planned), options_(options) {
+    config::Reader root(planned.tree);
+    spec_ = read_trial(root);
+  }
+
+  results::TrialRecord run() {
+    const Stopwatch whole;
+    describe_trial();
+    const at::Device device = open_device(spec_.device);
+    label(results::label::kHardware, hardware_name(device));
+    Stopwatch watch;
+    const TextInputs text = load_text(device);
+    const model::Model original = model::load_model(spec_.model_path, device);
+    time("load_s", watch.elapsed_s());
+    model::Model quantised = quantise(original, text);
+    measure_size(quantised);
+    evaluate(original, quantised, text);
+    if (spec_.measure_speed) measure_speed(quantised, text);
+    struct rusage usage {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    metric("peak_host_mib", static_cast<double>(usage.ru_maxrss) / 1024.0, "MiB", "largest resident memory of the worker",
+           results::Direction::kMin, false);
+    record_.duration_s = whole.elapsed_s();
+    return std::move(record_);
+  }
+
+ private:
+  void describe_trial() {
+    record_.id = planned_.id;
+    record_.name = planned_.name;
+    record_.attempt = options_.attempt;
+    record_.overrides = planned_.overrides;
+    record_.config_yaml = plan::to_yaml(planned_.tree);
+    record_.config_identity = planned_.identity;
+    for (const plan::KeyOrigin& origin : planned_.origin) record_.origin.push_back({origin.key, origin.file, origin.line});
+    label(results::label::kMethod, spec_.method_type);
+    label(results::label::kSetting, spec_.method->setting());
+    if (!spec_.preset.empty()) label(results::label::kPreset, spec_.preset);
+    label(results::label::kModel, spec_.model_path.filename().string());
+    label(results::label::kConvention, spec_.eval.convention.tag());
+    add_provenance(record_);
+    for (const plan::InputFile& input : planned_.inputs) {
+      std::string key = input.key;
+      for (char& c : key) c = c == '.' ? '_' : c;
+      provenance("inputs/" + key + "/path", input.path);
+      provenance("inputs/" + key + "/sha256", input.fingerprint);
+    }
+    provenance("seed", spec_.seed);
+    provenance("rng", "xoshiro256** (arXiv:1805.01407), seeded by SplitMix64");
+    provenance("metrics/ppl", "ppl.v1: " + spec_.eval.convention.description());
+    provenance("metrics/kl", "kl.v1: KL(unquantised || quantised) in nats per token, mean over all positions of a window, then windows");
+    provenance("metrics/bits_per_weight",
+               "bits.v1: packed codes, codebooks, scales and zero points of the quantised linears over their weights");
+  }
+
+  TextInputs load_text(at::Device device) {
+    TextInputs text = load_text_inputs(spec_, device);
+    provenance("eval/text_sha256", text.eval_text_sha256);
+    provenance("eval/ids_sha256", text.eval_ids_sha256);
+    provenance("eval/num_tokens", static_cast<int64_t>(text.eval_ids.size()));
+    provenance("eval/num_windows", static_cast<int64_t>(text.windows.size()));
+    if (text.calibration.input_ids.defined()) provenance("calibration/ids_sha256", text.calibration_ids_sha256);
+    return text;
+  }
+
+  model::Model quantise(const model::Model& original, const TextInputs& text) {
+    model::Model quantised = original.clone();
+    method::Context context(static_cast<uint64_t>(spec_.seed));
+    const Stopwatch watch;
+    spec_.method->quantise(quantised, text.calibration, context);
+    metric(results::metric::kQuantiseS, watch.elapsed_s(), "s", "calibration statistics, quantisation and fine-tuning",
+           results::Direction::kMin, false);
+    for (const auto& [stage, seconds] : context.times.stages()) time("stage/" + stage + "_s", seconds);
+    for (const auto& [name, value] : context.metrics) metric(name, value, "", "reported by the method", results::Direction::kNone);
+    for (size_t i = 0; i < context.notes.size(); ++i) provenance(fmt::format("notes/n{}", i), context.notes[i]);
+    record_.layers = layer_tables(context.layers);
+    return quantised;
+  }
+
+  void measure_size(model::Model& quantised) {
+    const quant::BitCount linears = model::quantised_bits(quantised);
+    const quant::BitCount all = model::model_bits(quantised);
+    const auto per_linear_weight = [&] {
+      if (linears.num_weights > 0) return linears.per_weight();
+      quant::BitCount dense;  // the unquantised model: its linears as they are stored
+      for (const model::Linear* linear : quantised.linears()) dense += linear->weight->bits();
+      return dense.per_weight();
+    };
+    metric(results::metric::kBitsPerWeight, per_linear_weight(), "bits", "audited, over the quantised linears", results::Direction::kMin);
+    metric("bits_per_weight_model", all.per_weight(), "bits", "over all weights of the model", results::Direction::kMin);
+    metric(results::metric::kModelMib, static_cast<double>(all.total_bits()) / 8.0 / kMib, "MiB", "stored size of the whole model",
+           results::Direction::kMin);
+    quantised.prepare(*spec_.backend);
+    metric("resident_mib", static_cast<double>(quantised.resident_bytes()) / kMib, "MiB",
+           "weights held in memory by this backend", results::Direction::kMin);
+    label("backend", spec_.backend_type);
+  }
+
+  void evaluate(const model::Model& original, const model::Model& quantised, const TextInputs& text) {
+    const Stopwatch watch;
+    std::unique_ptr<eval::ReferenceLogits> reference;
+    if (spec_.eval.kl) {
+      reference = reference_logits(original, text);
+      // The unquantised model is compared with itself, not with its rounded log-probabilities.
+      if (spec_.method_type == "none") reference = eval::logits_from_model(original);
+      provenance("eval/reference", reference->source());
+    }
+    const eval::Evaluation result = eval::evaluate(quantised, text.windows, reference.get());
+    time("evaluate_s", watch.elapsed_s());
+    metric(results::metric::kPerplexity, result.perplexity, "", spec_.eval.convention.description(), results::Direction::kMin);
+    record_.samples.push_back({.name = "window_loss", .unit = "nats/token", .description = "mean loss of each window",
+                               .values = result.window_losses});
+    if (result.kl) {
+      metric(results::metric::kKl, *result.kl, "nats/token", "KL(unquantised || quantised)", results::Direction::kMin);
+      metric(results::metric::kTop1Agreement, *result.top1_agreement, "fraction", "both models rank the same token first",
+             results::Direction::kMax);
+      record_.samples.push_back({.name = "window_kl", .unit = "nats/token", .description = "mean KL of each window",
+                                 .values = result.window_kl});
+    }
+  }
+
+  std::unique_ptr<eval::ReferenceLogits> reference_logits(const model::Model& original, const TextInputs& text) {
+    auto live = eval::logits_from_model(original);
+    const double size_mib = static_cast<double>(text.windows.size()) * static_cast<double>(spec_.eval.convention.seq_len) *
+                            static_cast<double>(original.config.vocab_size) * 2.0 / kMib;
+    if (options_.cache_dir.empty() || size_mib > static_cast<double>(spec_.eval.reference_cache_mib)) return live;
+    std::string model_print;
+    for (const plan::InputFile& input : planned_.inputs) {
+      if (input.key == "model.path") model_print = input.fingerprint;
+    }
+    const std::string key = sha256_hex(fmt::format("model {} ids {} convention {}", model_print, text.eval_ids_sha256,
+                                                   spec_.eval.convention.tag()));
+    const std::filesystem::path file = options_.cache_dir / fmt::format("logits-{}.bin", key.substr(0, 16));
+    if (auto cached = eval::logits_from_file(file, key)) return cached;
+    const Stopwatch watch;
+    eval::write_logits_file(file, key, *live, text.windows, original.config.vocab_size);
+    time("reference_logits_s", watch.elapsed_s());
+    return eval::logits_from_file(file, key);
+  }
+
+  void measure_speed(const model::Model& quantised, const TextInputs& text) {
+    const generate::Speed speed = generate::measure_speed(quantised, text.eval_ids, spec_.speed);
+    const auto add = [&](const char* name, const std::vector<double>& values, const std::string& description) {
+      metric(name, generate::median(values), "tokens/s", description + ", median of the repeats", results::Direction::kMax, false);
+      record_.metrics.back().n = static_cast<int64_t>(values.size());
+      record_.samples.push_back({.name = name, .unit = "tokens/s", .description = description, .values = values,
+                                 .deterministic = false});
+    };
+    add(results::metric::kDecodeTokensPerS, speed.decode_tokens_per_s, "greedy decoding, batch 1");
+    add("prefill_tokens_per_s", speed.prefill_tokens_per_s, "prompt processing, batch 1");
+  }
+
+  void label(const std::string& name, const std::string& text) { record_.labels.emplace_back(name, text); }
+  void time(const std::string& name, double seconds) { record_.timing.emplace_back(name, seconds); }
+  void provenance(const std::string& key, results::Value value) { record_.provenance.emplace_back(key, std::move(value)); }
+  void metric(const std::string& name, double value, const std::string& unit, const std::string& description,
+              results::Direction direction, bool deterministic = true) {
+    record_.metrics.push_back({.name = name, .value = value, .unit = unit, .description = description,
+                               .direction = direction, .deterministic = deterministic});
+  }
+
+  const plan::PlannedTrial& planned_;
+  RunOptions options_;
+  TrialSpec spec_;
+  results::TrialRecord record_;
+};
+
+}  // namespace
+
+results::TrialRecord run_trial(const plan::PlannedTrial& trial, const RunOptions& options) {
+  return Trial(trial, options).run();
+}
+
+}  // namespace aqlm_exp::trial

@@ -1,0 +1,52 @@
+// One resolved configuration as values: what a trial does. The reader below is also the schema of every trial.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "framework/backend/backend.h"
+#include "framework/config/reader.h"
+#include "framework/eval/convention.h"
+#include "framework/generate/greedy.h"
+#include "framework/method/method.h"
+
+namespace aqlm_exp::trial {
+
+struct CalibrationSpec {
+  std::filesystem::path path;
+  int64_t num_samples = 128;
+  int64_t seq_len = 1024;
+  std::string sampling = "first";  ///< "first": the first windows of the text; "random": seeded random crops
+};
+
+struct EvalSpec {
+  std::filesystem::path path;
+  eval::Convention convention;
+  bool kl = true;                      ///< compare with the unquantised model
+  int64_t reference_cache_mib = 1024;  ///< larger reference logits are computed again instead of kept on disk
+};
+
+struct TrialSpec {
+  std::filesystem::path model_path;
+  CalibrationSpec calibration;
+  EvalSpec eval;
+  generate::SpeedOptions speed;
+  bool measure_speed = true;
+  std::string method_type;
+  std::string preset;
+  std::unique_ptr<method::Method> method;
+  std::string backend_type;
+  std::unique_ptr<backend::Backend> backend;
+  int64_t seed = 0;
+  std::string device;
+};
+
+/// Reads every key of a trial from the root of a resolved configuration.
+TrialSpec read_trial(config::Reader& root);
+
+/// The schema of a trial: what `aqlm-exp-trial describe` prints and the driver embeds.
+config::Object trial_schema();
+
+}  // namespace aqlm_exp::trial
