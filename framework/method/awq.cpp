@@ -1,8 +1,8 @@
 // AWQ, whole: per block, scales searched for each set of linears that share an input, folded into what is before them;
 // then clipping; then round-to-nearest on the AWQ grid. Every block sees the unquantised model's activations.
-// Source: arXiv:2306.00978; mit-han-lab/llm-awq pre_quant.py, auto_scale.py, auto_clip.py. We differ: float32 in place of
-// float16; errors of sets that inspect a single linear are computed from X·Xᵀ, which is the same sum in another order;
-// folded norms and biases are rounded to float16, as a checkpoint stores them.
+// Source: arXiv:2306.00978; mit-han-lab/llm-awq pre_quant.py, auto_scale.py, auto_clip.py. We differ: float32 in place
+// of float16; errors of sets that inspect a single linear are computed from X·Xᵀ, which is the same sum in another
+// order; folded norms and biases are rounded to float16, as a checkpoint stores them.
 #include "framework/scalar/awq.h"
 
 #include <ATen/ATen.h>
@@ -29,16 +29,22 @@ class Awq final : public Method {
     config::Reader keys = root.section("method");
     symmetric_ = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
     scale_ = keys.flag("scale", {.fallback = true, .doc = "search and fold channel scales"});
-    options_.duo_scaling = keys.flag(
-        "duo_scaling", {.fallback = false, .doc = "scales from activations and weights (AutoAWQ), not activations alone"});
+    options_.duo_scaling =
+        keys.flag("duo_scaling",
+                  {.fallback = false, .doc = "scales from activations and weights (AutoAWQ), not activations alone"});
     clip_ = keys.flag("clip", {.fallback = true, .doc = "search clipping bounds, except for q and k"});
-    options_.num_ratios = keys.integer("num_ratios", {.fallback = 20, .min = 1, .doc = "exponents tried: i / num_ratios"});
-    options_.clip_num_steps = keys.integer("clip_num_steps", {.fallback = 20, .min = 1, .doc = "steps of the clip range"});
-    options_.clip_max_shrink = keys.number("clip_max_shrink", {.fallback = 0.5, .min = 0.0, .max = 1.0,
-                                                               .doc = "how much of the range clipping may take away"});
-    options_.clip_sample_tokens = keys.integer("clip_sample_tokens", {.fallback = 512, .min = 1, .unit = "tokens",
-                                                                      .doc = "tokens of the clip search"});
-    search_samples_ = keys.integer("search_samples", {.fallback = 0, .min = 0, .unit = "samples",
+    options_.num_ratios =
+        keys.integer("num_ratios", {.fallback = 20, .min = 1, .doc = "exponents tried: i / num_ratios"});
+    options_.clip_num_steps =
+        keys.integer("clip_num_steps", {.fallback = 20, .min = 1, .doc = "steps of the clip range"});
+    options_.clip_max_shrink =
+        keys.number("clip_max_shrink",
+                    {.fallback = 0.5, .min = 0.0, .max = 1.0, .doc = "how much of the range clipping may take away"});
+    options_.clip_sample_tokens = keys.integer(
+        "clip_sample_tokens", {.fallback = 512, .min = 1, .unit = "tokens", .doc = "tokens of the clip search"});
+    search_samples_ = keys.integer("search_samples", {.fallback = 0,
+                                                      .min = 0,
+                                                      .unit = "samples",
                                                       .doc = "samples on which attention and MLP are run in the scale "
                                                              "search; 0: all of the calibration"});
     keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});

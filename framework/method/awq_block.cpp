@@ -54,9 +54,10 @@ model::Linear& linear_of(model::DecoderBlock& block, const std::string& role) {
 at::Tensor divided(const at::Tensor& values, const at::Tensor& scales, const std::string& where) {
   const at::Tensor stored = (values / scales).to(at::kHalf);
   if (!at::isfinite(stored).all().item<bool>()) {
-    throw NumericalError(fmt::format("[awq] {}: folding the scales in gives values beyond float16 (65504); try "
-                                     "method.duo_scaling the other way round, or leave the block's linears out",
-                                     where));
+    throw NumericalError(
+        fmt::format("[awq] {}: folding the scales in gives values beyond float16 (65504); try "
+                    "method.duo_scaling the other way round, or leave the block's linears out",
+                    where));
   }
   return stored.to(at::kFloat);
 }

@@ -1,5 +1,7 @@
-// GPTQ, whole: block by block; a block's linears against the Hessians of its inputs, then its outputs with the quantised
-// weights feed the next block. Source: arXiv:2210.17323 and IST-DASLab/gptq llama.py.
+// GPTQ, whole: block by block; a block's linears against the Hessians of its inputs, then its outputs with the
+// quantised weights feed the next block. Source: arXiv:2210.17323 and IST-DASLab/gptq llama.py.
+#include "framework/scalar/gptq.h"
+
 #include <ATen/ATen.h>
 
 #include "framework/base/error.h"
@@ -7,7 +9,6 @@
 #include "framework/method/block_loop.h"
 #include "framework/method/method.h"
 #include "framework/method/scalar_format.h"
-#include "framework/scalar/gptq.h"
 #include "framework/scalar/scalar_weight.h"
 
 namespace aqlm_exp::method {
@@ -19,21 +20,23 @@ class Gptq final : public Method {
     config::Reader keys = root.section("method");
     options_.symmetric = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
     options_.mse = keys.flag("mse", {.fallback = false, .doc = "shrink each range to the least sum of |error|^2.4"});
-    options_.desc_act = keys.flag(
-        "desc_act", {.fallback = false, .doc = "columns by falling Hessian diagonal (act-order)"});
-    options_.static_groups = keys.flag(
-        "static_groups", {.fallback = false, .doc = "grids of all groups from the original weight, in plain column order"});
-    options_.damp_percent = keys.number(
-        "damp_percent", {.fallback = 0.01, .min = 0.0, .max = 1.0, .doc = "damping as a fraction of the mean diagonal"});
+    options_.desc_act =
+        keys.flag("desc_act", {.fallback = false, .doc = "columns by falling Hessian diagonal (act-order)"});
+    options_.static_groups =
+        keys.flag("static_groups",
+                  {.fallback = false, .doc = "grids of all groups from the original weight, in plain column order"});
+    options_.damp_percent =
+        keys.number("damp_percent",
+                    {.fallback = 0.01, .min = 0.0, .max = 1.0, .doc = "damping as a fraction of the mean diagonal"});
     options_.block_size = keys.integer(
         "block_size", {.fallback = 128, .min = 1, .unit = "columns", .doc = "columns between updates of the rest"});
     true_sequential_ = keys.flag(
         "true_sequential", {.fallback = false, .doc = "Hessians afresh for q,k,v, then o, then gate,up, then down"});
-    const std::string failure = keys.text(
-        "on_not_positive_definite",
-        {.fallback = "error", .choices = {"error", "increase_damping"}, .doc = "when a Hessian has no Cholesky factor"});
-    options_.on_not_positive_definite = failure == "error" ? scalar::OnNotPositiveDefinite::kError
-                                                           : scalar::OnNotPositiveDefinite::kIncreaseDamping;
+    const std::string failure = keys.text("on_not_positive_definite", {.fallback = "error",
+                                                                       .choices = {"error", "increase_damping"},
+                                                                       .doc = "when a Hessian has no Cholesky factor"});
+    options_.on_not_positive_definite =
+        failure == "error" ? scalar::OnNotPositiveDefinite::kError : scalar::OnNotPositiveDefinite::kIncreaseDamping;
     keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
     if (!keys.describing() && options_.static_groups && formats_.common().group_size == -1) {
       throw ConfigError("method.static_groups: got true with quant.group_size -1, need a group size");
@@ -82,12 +85,12 @@ class Gptq final : public Method {
     context.metrics["dead_columns"] = static_cast<double>(num_dead);
     context.metrics["layers_with_raised_damping"] = static_cast<double>(num_raised);
     if (num_dead > 0) {
-      context.notes.push_back(fmt::format("{} input columns were zero over the whole calibration; their weights are 0",
-                                          num_dead));
+      context.notes.push_back(
+          fmt::format("{} input columns were zero over the whole calibration; their weights are 0", num_dead));
     }
     if (num_raised > 0) {
-      context.notes.push_back(fmt::format("{} linears needed more damping than damp_percent {:g}", num_raised,
-                                          options_.damp_percent));
+      context.notes.push_back(
+          fmt::format("{} linears needed more damping than damp_percent {:g}", num_raised, options_.damp_percent));
     }
   }
 
@@ -119,7 +122,8 @@ class Gptq final : public Method {
       log_warning("{}: the Hessian needed damp_percent {:g} in place of {:g}", linear.name, result.damp_percent_used,
                   options.damp_percent);
     }
-    log_debug("{}: relative output error {:.5f}, {:.2f} s", linear.name, metrics["rel_output_error"], watch.elapsed_s());
+    log_debug("{}: relative output error {:.5f}, {:.2f} s", linear.name, metrics["rel_output_error"],
+              watch.elapsed_s());
   }
 
   ScalarFormats formats_;

@@ -1,11 +1,12 @@
 // HQQ on every linear: no calibration, layers independent of each other. See scalar/hqq.h.
+#include "framework/scalar/hqq.h"
+
 #include <ATen/ATen.h>
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
 #include "framework/method/method.h"
 #include "framework/method/scalar_format.h"
-#include "framework/scalar/hqq.h"
 #include "framework/scalar/scalar_weight.h"
 
 namespace aqlm_exp::method {
@@ -15,18 +16,24 @@ class Hqq final : public Method {
  public:
   explicit Hqq(config::Reader& root) : formats_(root, /*min_nbits=*/1, /*default_group_size=*/64) {
     config::Reader keys = root.section("method");
-    options_.axis = keys.integer("axis", {.fallback = 1, .min = 0, .max = 1,
-                                          .doc = "1: groups along a row, as fast kernels need; 0: across rows"});
-    variant_ = keys.text("variant", {.fallback = "legacy", .choices = {"legacy", "v2", "slow"},
+    options_.axis = keys.integer(
+        "axis",
+        {.fallback = 1, .min = 0, .max = 1, .doc = "1: groups along a row, as fast kernels need; 0: across rows"});
+    variant_ = keys.text("variant", {.fallback = "legacy",
+                                     .choices = {"legacy", "v2", "slow"},
                                      .doc = "legacy: the package's default; v2: keeps the best step; slow: 100 steps"});
     options_.variant = variant_ == "legacy" ? scalar::HqqVariant::kLegacy
                        : variant_ == "v2"   ? scalar::HqqVariant::kV2
                                             : scalar::HqqVariant::kSlow;
     options_.optimise = keys.flag("optimise", {.fallback = true, .doc = "optimise zero points"});
-    options_.lp_norm = keys.number("lp_norm", {.fallback = 0.7, .min = 0.1, .max = 1.0, .doc = "p of the norm |error|^p"});
-    options_.beta = keys.number("beta", {.fallback = 10.0, .min = 1e-6, .doc = "starting weight of the quadratic term"});
-    options_.kappa = keys.number("kappa", {.fallback = 1.01, .min = 1e-6, .doc = "growth of beta a step; legacy: unused"});
-    options_.iterations = keys.integer("iterations", {.fallback = 20, .min = 1, .doc = "steps at most; slow: always 100"});
+    options_.lp_norm =
+        keys.number("lp_norm", {.fallback = 0.7, .min = 0.1, .max = 1.0, .doc = "p of the norm |error|^p"});
+    options_.beta =
+        keys.number("beta", {.fallback = 10.0, .min = 1e-6, .doc = "starting weight of the quadratic term"});
+    options_.kappa =
+        keys.number("kappa", {.fallback = 1.01, .min = 1e-6, .doc = "growth of beta a step; legacy: unused"});
+    options_.iterations =
+        keys.integer("iterations", {.fallback = 20, .min = 1, .doc = "steps at most; slow: always 100"});
     keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
     if (!keys.describing() && formats_.common().nbits == 7) {
       throw ConfigError("quant.nbits: got 7, HQQ has 1, 2, 3, 4, 5, 6 and 8");

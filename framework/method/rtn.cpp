@@ -1,5 +1,5 @@
-// Round-to-nearest: every weight to the nearest point of its group's grid. No calibration. Which grid is meant differs from
-// paper to paper, so it is a choice here (scalar/grid.h).
+// Round-to-nearest: every weight to the nearest point of its group's grid. No calibration. Which grid is meant differs
+// from paper to paper, so it is a choice here (scalar/grid.h).
 #include <ATen/ATen.h>
 
 #include "framework/base/error.h"
@@ -16,12 +16,14 @@ class Rtn final : public Method {
  public:
   explicit Rtn(config::Reader& root) : formats_(root, /*min_nbits=*/2, /*default_group_size=*/128) {
     config::Reader keys = root.section("method");
-    const std::string grid = keys.text(
-        "grid", {.fallback = "awq", .choices = {"awq", "gptq"}, .doc = "how a group's range becomes scale and zero point: "
-                                                                       "gptq forces zero into the range"});
+    const std::string grid = keys.text("grid", {.fallback = "awq",
+                                                .choices = {"awq", "gptq"},
+                                                .doc = "how a group's range becomes scale and zero point: "
+                                                       "gptq forces zero into the range"});
     grid_.kind = grid == "gptq" ? scalar::GridKind::kGptq : scalar::GridKind::kAwq;
     grid_.symmetric = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
-    grid_.mse = keys.flag("mse", {.fallback = false, .doc = "gptq grid: shrink each range to the least sum of |error|^2.4"});
+    grid_.mse =
+        keys.flag("mse", {.fallback = false, .doc = "gptq grid: shrink each range to the least sum of |error|^2.4"});
     keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
     if (!keys.describing() && grid_.mse && grid_.kind == scalar::GridKind::kAwq) {
       throw ConfigError("method.mse: the awq grid has no range search, need method.grid: gptq");

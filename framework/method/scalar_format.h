@@ -1,5 +1,5 @@
-// How each linear is to be stored by a scalar method: quant.nbits and quant.group_size, and what quant.overrides says of
-// linears by name.
+// How each linear is to be stored by a scalar method: quant.nbits and quant.group_size, and what quant.overrides says
+// of linears by name.
 #pragma once
 
 #include <cstdint>

@@ -144,8 +144,8 @@ at::Tensor search_awq_clip(const at::Tensor& weight, const AwqFormat& format, co
     for (int64_t i = 0; i < steps; ++i) {
       const at::Tensor bound = largest * (1 - static_cast<double>(i) / static_cast<double>(options.clip_num_steps));
       const at::Tensor clipped = at::minimum(at::maximum(part, -bound), bound);
-      const at::Tensor quantised = pseudo_quantise(clipped.reshape({-1, group_size}), group_size, grid_options(options))
-                                       .reshape(clipped.sizes());
+      const at::Tensor quantised =
+          pseudo_quantise(clipped.reshape({-1, group_size}), group_size, grid_options(format)).reshape(clipped.sizes());
       const at::Tensor error =
           x.matmul(quantised.transpose(1, 2)).sub_(original).square_().mean(1).unsqueeze(2);  // [num_groups, rows, 1]
       const at::Tensor better = error < smallest_error;
