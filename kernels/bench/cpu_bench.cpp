@@ -1,5 +1,5 @@
-// CPU kernels against libtorch's dense linears. Every kernel's answer is compared with its double reference before it is
-// timed; weights rotate over buffers beyond the last-level cache, so that each call reads DRAM. Run as
+// CPU kernels against libtorch's dense linears. Every kernel's answer is compared with its double reference before it
+// is timed; weights rotate over buffers beyond the last-level cache, so that each call reads DRAM. Run as
 //   kernels_cpu_bench --benchmark_repetitions=7 --benchmark_enable_random_interleaving=true --benchmark_out=cpu.json
 // with AQLM_EXP_BENCH_THREADS (default 2) and AQLM_EXP_BENCH_ROTATE_MIB (default 128).
 #include <ATen/ATen.h>
@@ -36,8 +36,7 @@ const int64_t kRotateBytes = int64_t{from_environment("AQLM_EXP_BENCH_ROTATE_MIB
 
 class Bytes {  // 64-byte aligned
  public:
-  explicit Bytes(int64_t size)
-      : data_(std::aligned_alloc(64, static_cast<size_t>((size + 63) / 64 * 64)), std::free) {}
+  explicit Bytes(int64_t size) : data_(std::aligned_alloc(64, static_cast<size_t>((size + 63) / 64 * 64)), std::free) {}
   template <typename T = void>
   T* as() const {
     return static_cast<T*>(data_.get());
@@ -107,8 +106,7 @@ void additive(benchmark::State& state, AdditiveShape shape, int64_t batch, CpuIs
     state.SkipWithError("this CPU lacks the level");
     return;
   }
-  const std::vector<float> books =
-      normal(shape.num_codebooks * shape.codebook_size() * shape.in_group_size, 0.5F, 1);
+  const std::vector<float> books = normal(shape.num_codebooks * shape.codebook_size() * shape.in_group_size, 0.5F, 1);
   const std::vector<float> scales = normal(shape.out_features, 0.05F, 2), x = normal(batch * shape.in_features, 1, 3);
   std::vector<float> y(static_cast<size_t>(batch * shape.out_features));
   const Bytes packed_books(am::additive_lut_cpu_packed_codebook_floats(shape) * 4);
@@ -149,8 +147,7 @@ void additive(benchmark::State& state, AdditiveShape shape, int64_t batch, CpuIs
 
 void generic(benchmark::State& state, AdditiveShape shape, int64_t batch) {
   namespace am = aqlm_exp::additive_matvec;
-  const std::vector<float> books =
-      normal(shape.num_codebooks * shape.codebook_size() * shape.in_group_size, 0.5F, 1);
+  const std::vector<float> books = normal(shape.num_codebooks * shape.codebook_size() * shape.in_group_size, 0.5F, 1);
   const std::vector<float> scales = normal(shape.out_features, 0.05F, 2), x = normal(batch * shape.in_features, 1, 3);
   std::vector<float> y(static_cast<size_t>(batch * shape.out_features));
   const int64_t code_bytes = shape.num_codes() * (shape.nbits_per_codebook > 8 ? 2 : 1), copies = copies_of(code_bytes);
@@ -182,7 +179,8 @@ void scalar(benchmark::State& state, ScalarShape shape, int64_t batch, CpuIsa is
   const std::vector<float> scales(static_cast<size_t>(cells), 0.03125F), x = normal(batch * shape.in_features, 1, 3);
   const std::vector<float> zeros(static_cast<size_t>(cells), nf4 ? 0.0F : 1.5F);
   std::vector<float> y(static_cast<size_t>(batch * shape.out_features));
-  const int64_t code_bytes = sm::scalar_cpu_packed_code_bytes(shape), scale_bytes = sm::scalar_cpu_packed_scale_bytes(shape);
+  const int64_t code_bytes = sm::scalar_cpu_packed_code_bytes(shape),
+                scale_bytes = sm::scalar_cpu_packed_scale_bytes(shape);
   const int64_t copies = copies_of(code_bytes + scale_bytes);
   const Bytes codes(code_bytes * copies), packed_scales(scale_bytes * copies);
   const Bytes workspace(sm::scalar_cpu_workspace_bytes(shape, batch));
@@ -247,7 +245,8 @@ void add_all(int64_t rows, int64_t inputs, int64_t batch) {
   if (batch == 1)
     for (int32_t bits : {12, 16})
       add(at + "1x" + std::to_string(bits) + "_generic", [=](auto& s) {
-        generic(s, {.out_features = rows, .in_features = inputs, .num_codebooks = 1, .nbits_per_codebook = bits}, batch);
+        generic(s, {.out_features = rows, .in_features = inputs, .num_codebooks = 1, .nbits_per_codebook = bits},
+                batch);
       });
 }
 
