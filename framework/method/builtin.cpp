@@ -7,6 +7,10 @@ const MethodRegistry& methods() {
     MethodRegistry list;
     register_none(list);
     register_aqlm(list);
+    register_gptq(list);
+    register_awq(list);
+    register_hqq(list);
+    register_rtn(list);
     return list;
   }();
   return registry;
