@@ -1,10 +1,10 @@
 // `aqlm-exp doctor`: is everything there that a sweep needs?
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "experiments/app/driver_commands.h"
@@ -69,7 +69,7 @@ std::string check_folder(const fs::path& folder) {
       const plan::FolderLock lock(probe, "doctor");
       results::put_file(probe.root / "file", "text", results::IfPresent::kFail);
     }
-    struct statvfs info{};
+    struct statvfs info {};
     ::statvfs(folder.c_str(), &info);
     text = fmt::format("{}: can be written, locks work, {} MiB free", folder.string(),
                        (static_cast<uint64_t>(info.f_bavail) * info.f_frsize) >> 20);
@@ -85,7 +85,8 @@ std::string check_folder(const fs::path& folder) {
 int doctor(const std::string& out) {
   Report report;
   const BuildInfo& build = build_info();
-  report.good("program", fmt::format("aqlm-exp {} ({}), {} {}", build.version, build.build_id, build.compiler, build.build_type));
+  report.good("program",
+              fmt::format("aqlm-exp {} ({}), {} {}", build.version, build.build_id, build.compiler, build.build_type));
   report.good("HDF5", results::hdf5_version());
   report.check("home", [] { return program_home().string(); });
   report.check("worker", [] {
@@ -98,8 +99,9 @@ int doctor(const std::string& out) {
   rlimit files{}, processes{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   ::getrlimit(RLIMIT_NPROC, &processes);
-  report.good("limits", fmt::format("{} open files, {} processes", files.rlim_cur,
-                                    processes.rlim_cur == RLIM_INFINITY ? "unlimited" : std::to_string(processes.rlim_cur)));
+  report.good("limits",
+              fmt::format("{} open files, {} processes", files.rlim_cur,
+                          processes.rlim_cur == RLIM_INFINITY ? "unlimited" : std::to_string(processes.rlim_cur)));
   if (fs::exists("/dev/nvidia0") || fs::exists("/dev/nvidiactl")) {
     report.good("GPU", "an NVIDIA device is present");
   } else {

@@ -33,7 +33,7 @@ struct LoadedSweep {
   std::vector<std::string> warnings;
 };
 struct LoadRequest {
-  std::string file;                     ///< a path, or "builtin:configs/..."
+  std::string file;  ///< a path, or "builtin:configs/..."
   std::vector<std::string> overrides;
   std::vector<std::string> config_dirs;
   size_t max_trials = 10000;

@@ -13,7 +13,8 @@
 namespace aqlm_exp::app {
 namespace {
 
-constexpr const char* kDescription = R"(aqlm-exp: compares ways to quantise language models, AQLM against GPTQ, AWQ, HQQ and RTN
+constexpr const char* kDescription =
+    R"(aqlm-exp: compares ways to quantise language models, AQLM against GPTQ, AWQ, HQQ and RTN
 
 Examples:
   aqlm-exp run builtin:configs/sweep_qwen.yaml                the default comparison, into runs/sweep_qwen
@@ -53,7 +54,8 @@ std::vector<CommandWords> command_words(const CLI::App& app) {
       for (const std::string& name : option->get_lnames()) words.flags.push_back("--" + name);
     }
     words.takes_config = words.name == "run" || words.name == "plan";
-    if (words.name == "show") words.subcommands = {"config", "sweep", "tree", "defaults", "groups", "roots", "component"};
+    if (words.name == "show")
+      words.subcommands = {"config", "sweep", "tree", "defaults", "groups", "roots", "component"};
     if (words.name == "completion") words.subcommands = {"bash", "zsh", "fish"};
     commands.push_back(std::move(words));
   }

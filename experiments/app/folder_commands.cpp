@@ -1,11 +1,12 @@
-// Commands on an output folder: status, logs, verify, merge, gc, repro. The first three need no lock and change nothing.
-#include <CLI/CLI.hpp>
+// Commands on an output folder: status, logs, verify, merge, gc, repro. The first three need no lock and change
+// nothing.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -41,7 +42,8 @@ struct Shown {
   std::string detail;
 };
 
-Shown shown_state(const plan::PlannedTrial& trial, const plan::TrialState& state, const plan::OutFolder& out, bool held) {
+Shown shown_state(const plan::PlannedTrial& trial, const plan::TrialState& state, const plan::OutFolder& out,
+                  bool held) {
   switch (state.kind) {
     case Kind::kCompleted:
       return {"completed", duration_text(state.sidecar->duration_s)};
@@ -64,18 +66,23 @@ int status_once(const plan::OutFolder& out, bool json_wanted) {
   const plan::Scan scan = plan::scan(plan, out, plan::Verify::kSizes);
   const plan::Holder holder = plan::lock_holder(out);
   if (json_wanted) {
-    Json json = {{"out", results::clean_text(out.root.string())}, {"driver_active", holder.held},
-                 {"driver", holder.description}, {"trials", Json::array()}};
+    Json json = {{"out", results::clean_text(out.root.string())},
+                 {"driver_active", holder.held},
+                 {"driver", holder.description},
+                 {"trials", Json::array()}};
     for (size_t i = 0; i < plan.trials.size(); ++i) {
       const Shown shown = shown_state(plan.trials[i], scan.trials[i], out, holder.held);
-      json["trials"].push_back({{"id", plan.trials[i].id}, {"name", results::clean_text(plan.trials[i].name)},
-                                {"status", shown.state}, {"detail", results::clean_text(shown.detail)},
+      json["trials"].push_back({{"id", plan.trials[i].id},
+                                {"name", results::clean_text(plan.trials[i].name)},
+                                {"status", shown.state},
+                                {"detail", results::clean_text(shown.detail)},
                                 {"attempts", scan.trials[i].attempts}});
     }
     print(json.dump(2) + "\n");
     return 0;
   }
-  analysis::TextTable table({{.title = "id"}, {.title = "status", .importance = 5},
+  analysis::TextTable table({{.title = "id"},
+                             {.title = "status", .importance = 5},
                              {.title = "trial", .importance = 4, .shrinks = true},
                              {.title = "", .importance = 3, .shrinks = true}});
   for (size_t i = 0; i < plan.trials.size(); ++i) {
@@ -175,8 +182,12 @@ int verify(const plan::OutFolder& out, bool deep, bool json_wanted) {
     }
   }
   if (json_wanted) {
-    print(Json{{"num_verified", good}, {"damaged", bad}, {"num_temporaries", scan.num_temporaries},
-               {"unplanned", scan.unplanned}}.dump(2) + "\n");
+    print(Json{{"num_verified", good},
+               {"damaged", bad},
+               {"num_temporaries", scan.num_temporaries},
+               {"unplanned", scan.unplanned}}
+              .dump(2) +
+          "\n");
   } else {
     for (const Json& item : bad) {
       print(fmt::format("damaged  {}  {}\n", item["id"].get<std::string>().substr(0, 12),
@@ -215,7 +226,8 @@ int gc(const plan::OutFolder& out, bool yes) {
   }
   for (const fs::path& folder : {out.quarantine_dir(), out.root / "cache"}) {
     std::error_code error;
-    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) unneeded.push_back(it->path());
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+      unneeded.push_back(it->path());
   }
   uint64_t total = 0;
   for (const fs::path& path : unneeded) {
@@ -226,7 +238,8 @@ int gc(const plan::OutFolder& out, bool yes) {
     if (yes) fs::remove_all(path, error);
     if (error) log_warning("{}: {}", path.string(), error.message());
   }
-  print(fmt::format("{} bytes in {} item(s) {}\n", total, unneeded.size(), yes ? "removed" : "could be removed with --yes"));
+  print(fmt::format("{} bytes in {} item(s) {}\n", total, unneeded.size(),
+                    yes ? "removed" : "could be removed with --yes"));
   return 0;
 }
 
@@ -262,9 +275,8 @@ void add_folder_commands(CLI::App& app, int& exit_code) {
     command->add_option("TRIAL", arguments->trial, "prefix of an id, or a name")->required();
     command->add_option("--attempt", arguments->attempt, "attempt [the last]")->check(CLI::PositiveNumber);
     command->add_flag("-f,--follow", arguments->follow, "go on until the trial ends");
-    command->callback([arguments = arguments] {
-      logs({arguments->out}, arguments->trial, arguments->attempt, arguments->follow);
-    });
+    command->callback(
+        [arguments = arguments] { logs({arguments->out}, arguments->trial, arguments->attempt, arguments->follow); });
   }
   {
     auto [command, arguments] = add("verify", "compare every result with its hash");

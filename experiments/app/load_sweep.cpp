@@ -69,8 +69,8 @@ LoadedSweep load_sweep(const LoadRequest& request) {
 
 plan::Plan open_out(const plan::OutFolder& out) {
   if (!fs::exists(out.plan_file())) {
-    throw DataError(fmt::format("{}: no sweep here (no sweep.json); need the output folder of `aqlm-exp run`",
-                                out.root.string()));
+    throw DataError(
+        fmt::format("{}: no sweep here (no sweep.json); need the output folder of `aqlm-exp run`", out.root.string()));
   }
   return plan::load_plan(out.plan_file());
 }
@@ -81,13 +81,16 @@ const plan::PlannedTrial& find_trial(const plan::Plan& plan, const std::string& 
     if (trial.id.rfind(text, 0) == 0 || trial.name == text) found.push_back(&trial);
   }
   if (found.size() == 1) return *found.front();
-  throw UsageError(fmt::format("trial \"{}\": {} of {} trials have such an id or name; need a unique prefix of an id, "
-                               "`aqlm-exp status` lists them", text, found.size(), plan.trials.size()));
+  throw UsageError(
+      fmt::format("trial \"{}\": {} of {} trials have such an id or name; need a unique prefix of an id, "
+                  "`aqlm-exp status` lists them",
+                  text, found.size(), plan.trials.size()));
 }
 
 std::string shell_quoted(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                             "_-+=./:,@%") == std::string::npos;
+  const bool plain = !word.empty() && word.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                          "_-+=./:,@%") == std::string::npos;
   if (plain) return word;
   std::string out = "'";
   for (char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -109,7 +112,10 @@ void merge_out(const plan::OutFolder& out, const plan::Plan& plan) {
   request.created_utc = plan.created_utc;  // of the plan: merging the same results again gives the same bytes
   for (const plan::PlannedTrial& trial : plan.trials) {
     const plan::TrialState state = plan::trial_state(trial, out, plan::Verify::kSizes);
-    request.rows.push_back({.id = trial.id, .name = trial.name, .repeat = trial.repeat, .overrides = trial.overrides,
+    request.rows.push_back({.id = trial.id,
+                            .name = trial.name,
+                            .repeat = trial.repeat,
+                            .overrides = trial.overrides,
                             .sidecar = state.sidecar});
   }
   const results::MergeReport report = results::merge(request);

@@ -14,19 +14,15 @@
 namespace aqlm_exp::app {
 namespace {
 
-constexpr double kLeastGapS = 0.1;       // ten updates a second at most
-constexpr double kSummaryEveryS = 30;    // of plain output
+constexpr double kLeastGapS = 0.1;     // ten updates a second at most
+constexpr double kSummaryEveryS = 30;  // of plain output
 constexpr size_t kBarCells = 20;
 constexpr size_t kWorkerLines = 4;
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// stderr may be closed or a broken pipe: that never ends a sweep.
-void put(const std::string& text) {
-  [[maybe_unused]] const ssize_t written = ::write(2, text.data(), text.size());
-}
+void put(const std::string& text) { [[maybe_unused]] const ssize_t written = ::write(2, text.data(), text.size()); }
 
 bool is_set(const char* name) {
   const char* value = std::getenv(name);
@@ -141,7 +137,8 @@ void ProgressDisplay::on_event(const plan::Event& event) {
       line(fmt::format("done     {}  {}", name, duration_text(event.duration_s)));
       break;
     case plan::Event::Kind::kFailed:
-      line(fmt::format("FAILED   {}  {}: {}", name, event.verdict.failure_class, analysis::printable(event.verdict.message)));
+      line(fmt::format("FAILED   {}  {}: {}", name, event.verdict.failure_class,
+                       analysis::printable(event.verdict.message)));
       break;
     case plan::Event::Kind::kRetry:
       line(fmt::format("retry    {}  {}: {}; {}", name, event.verdict.failure_class,

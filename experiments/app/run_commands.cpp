@@ -1,8 +1,8 @@
 // `aqlm-exp run` and `plan`.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -94,8 +94,10 @@ int show_plan(const Arguments& arguments, const LoadedSweep& loaded) {
     json["trials"] = nlohmann::ordered_json::array();
     for (size_t i = 0; i < loaded.plan.trials.size(); ++i) {
       const plan::PlannedTrial& trial = loaded.plan.trials[i];
-      json["trials"].push_back({{"id", trial.id}, {"name", results::clean_text(trial.name)},
-                                {"overrides", trial.overrides}, {"state", state_word(scan.trials[i].kind)}});
+      json["trials"].push_back({{"id", trial.id},
+                                {"name", results::clean_text(trial.name)},
+                                {"overrides", trial.overrides},
+                                {"state", state_word(scan.trials[i].kind)}});
     }
     print(json.dump(2) + "\n");
     return 0;
@@ -163,7 +165,8 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
     print(report_table(prepared.plan, out, prepared.scan, loaded.settings.budgets, terminal_width(1), may_style(1)));
   }
   if (!outcome.storage_problem.empty()) log_error("{}", outcome.storage_problem);
-  if (unfinished || outcome.exit_code == ExitCode::kStopped) log_message(LogLevel::kError, "unfinished; go on with: " + again);
+  if (unfinished || outcome.exit_code == ExitCode::kStopped)
+    log_message(LogLevel::kError, "unfinished; go on with: " + again);
   if (outcome.exit_code == ExitCode::kFailedTrials) {
     log_error("{} trial(s) failed; `aqlm-exp logs {} ID` shows what they wrote, the same command runs them again",
               prepared.scan.count(plan::TrialState::Kind::kFailed), shell_quoted(out.root.string()));
@@ -173,12 +176,14 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
 
 void add_common(CLI::App& command, const std::shared_ptr<Arguments>& arguments) {
   command.add_option("FILE", arguments->load.file, "configuration, or builtin:configs/NAME.yaml")->required();
-  command.add_option("OVERRIDES", arguments->load.overrides, "key=value, group=option, method=rtn,gptq (a sweep), +new=1, ~gone");
+  command.add_option("OVERRIDES", arguments->load.overrides,
+                     "key=value, group=option, method=rtn,gptq (a sweep), +new=1, ~gone");
   command.add_option("-o,--out", arguments->out, "output folder [runs/<config name>]");
   command.add_option("--config-dir", arguments->load.config_dirs, "further folder of configurations (repeatable)")
       ->take_all();
   command.add_option("--max-trials", arguments->load.max_trials, "refuse larger sweeps")->capture_default_str();
-  command.add_flag("--verify-inputs", arguments->verify_inputs, "read models and texts again in place of remembered hashes");
+  command.add_flag("--verify-inputs", arguments->verify_inputs,
+                   "read models and texts again in place of remembered hashes");
   command.add_flag("--json", arguments->json, "one JSON document on stdout");
   command.add_flag("-q,--quiet", arguments->quiet, "errors only; twice: nothing");
   command.add_flag("-v,--verbose", arguments->verbose, "more; twice: everything");
@@ -216,7 +221,8 @@ void add_run_commands(CLI::App& app, const std::vector<std::string>& command_lin
   });
 
   auto plan_arguments = std::make_shared<Arguments>();
-  CLI::App* plan_command = app.add_subcommand("plan", "list the trials of a sweep and what would be reused; runs nothing");
+  CLI::App* plan_command =
+      app.add_subcommand("plan", "list the trials of a sweep and what would be reused; runs nothing");
   add_common(*plan_command, plan_arguments);
   plan_command->callback([plan_arguments, &command_line, &exit_code] {
     set_log_level_from(*plan_arguments);

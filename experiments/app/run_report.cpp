@@ -100,8 +100,10 @@ std::string report_json(const plan::Plan& plan, const plan::OutFolder& out, cons
         row["failure"] = {{"class", "storage"}, {"message", results::clean_text(error.what())}};
       }
     } else if (state.kind == Kind::kFailed) {
-      row["failure"] = {{"class", state.sidecar->failure_class}, {"message", state.sidecar->message},
-                        {"exit_code", state.sidecar->exit_code}, {"signal", state.sidecar->signal},
+      row["failure"] = {{"class", state.sidecar->failure_class},
+                        {"message", state.sidecar->message},
+                        {"exit_code", state.sidecar->exit_code},
+                        {"signal", state.sidecar->signal},
                         {"log_tail", state.sidecar->log_tail}};
     }
     json["trials"].push_back(std::move(row));

@@ -9,6 +9,7 @@
 #include "framework/plan/plan_file.h"
 #include "framework/plan/scan.h"
 #include "framework/plan/settings.h"
+#include "framework/results/record.h"
 
 namespace aqlm_exp::app {
 
@@ -21,7 +22,8 @@ std::string report_table(const plan::Plan& plan, const plan::OutFolder& out, con
                          const std::vector<double>& budgets, size_t width, bool bold);
 
 /// {"out", "config", "exit_code", "num_trials", "num_completed", "num_reused", "num_failed", "interrupted", "trials": [
-/// {"id", "status", "name", "attempt", "overrides": {key: value}, "labels", "metrics": {name: number or null}, "failure"}]}
+/// {"id", "status", "name", "attempt", "overrides": {key: value}, "labels", "metrics": {name: number or null},
+/// "failure"}]}
 std::string report_json(const plan::Plan& plan, const plan::OutFolder& out, const plan::Scan& scan,
                         const plan::Outcome& outcome);
 

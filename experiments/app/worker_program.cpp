@@ -24,9 +24,11 @@ fs::path worker_program() {
     program = fs::read_symlink("/proc/self/exe", ignored).parent_path() / "aqlm-exp-trial";
   }
   if (::access(program.c_str(), X_OK) != 0) {
-    throw Error(ExitCode::kLauncher, "L-WORKER",
-                fmt::format("worker {}: {}; need aqlm-exp-trial beside aqlm-exp (build it: `cmake --build build`), or its "
-                            "path in AQLM_EXP_TRIAL", program.string(), std::strerror(errno)));
+    throw Error(
+        ExitCode::kLauncher, "L-WORKER",
+        fmt::format("worker {}: {}; need aqlm-exp-trial beside aqlm-exp (build it: `cmake --build build`), or its "
+                    "path in AQLM_EXP_TRIAL",
+                    program.string(), std::strerror(errno)));
   }
   return program;
 }
