@@ -158,12 +158,13 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
     display.finish(outcome.progress);
   }
   const bool unfinished = outcome.signal != 0 || outcome.exit_code == ExitCode::kStorage;
-  if (!unfinished) merge_out(out, prepared.plan);
   if (arguments.json) {
     print(report_json(prepared.plan, out, prepared.scan, outcome));
   } else if (outcome.signal == 0) {
     print(report_table(prepared.plan, out, prepared.scan, loaded.settings.budgets, terminal_width(1), may_style(1)));
   }
+  std::fflush(stdout);
+  if (!unfinished) merge_out(out, prepared.plan);  // last: a full disk must not keep the report back
   if (!outcome.storage_problem.empty()) log_error("{}", outcome.storage_problem);
   if (unfinished || outcome.exit_code == ExitCode::kStopped)
     log_message(LogLevel::kError, "unfinished; go on with: " + again);

@@ -335,7 +335,8 @@ class Executor {
       }
     }
     if (verdict.stops_sweep) {
-      storage_failed(verdict.message);
+      storage_failed(fmt::format("trial {}: {}; {}", planned.id.substr(0, 12), verdict.message,
+                                 results::free_space_text(out_.root)));
       return;
     }
     if (verdict.status == "cancelled") {
