@@ -145,7 +145,8 @@ class Awq final : public Method {
     std::vector<std::string> roles;
     std::vector<at::Tensor> originals;
     std::vector<scalar::AwqFormat> formats;
-    for (const model::Linear* linear : block.stages()[static_cast<size_t>(stage)]) {
+    const auto linears = block.stages()[static_cast<size_t>(stage)];
+    for (const model::Linear* linear : linears) {
       roles.push_back(linear->role);
       originals.push_back(weights.at(linear->role));
       formats.push_back(awq_format(formats_.at(linear->name)));
