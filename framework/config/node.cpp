@@ -1,5 +1,7 @@
 #include "framework/config/node.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -10,34 +12,72 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json to_json_value(const Node& node) {
+void write_json(const Node& node, int indent, int depth, std::string& out) {
+  const auto new_line = [&](int level) {
+    if (indent < 0) return;
+    out.push_back('\n');
+    out.append(static_cast<size_t>(indent * level), ' ');
+  };
   switch (node.kind()) {
     case Node::Kind::kNull:
-      return nullptr;
+      out += "null";
+      return;
     case Node::Kind::kBool:
-      return node.as_bool();
+      out += node.as_bool() ? "true" : "false";
+      return;
     case Node::Kind::kInt:
-      return node.as_int();
+      out += std::to_string(node.as_int());
+      return;
     case Node::Kind::kFloat: {
       const double value = node.as_number();
-      if (std::isnan(value)) return ".nan";
-      if (std::isinf(value)) return value > 0 ? ".inf" : "-.inf";
-      return value;
+      if (std::isnan(value)) {
+        out += "\".nan\"";
+      } else if (std::isinf(value)) {
+        out += value > 0 ? "\".inf\"" : "\"-.inf\"";
+      } else {
+        out += float_text(value);
+      }
+      return;
     }
     case Node::Kind::kString:
-      return node.as_string();
+      out += json_quote(node.as_string());
+      return;
     case Node::Kind::kList: {
-      Json out = Json::array();
-      for (const Node& item : node.items()) out.push_back(to_json_value(item));
-      return out;
+      if (node.items().empty()) {
+        out += "[]";
+        return;
+      }
+      out.push_back('[');
+      bool first = true;
+      for (const Node& item : node.items()) {
+        if (!first) out += indent < 0 ? ", " : ",";
+        first = false;
+        new_line(depth + 1);
+        write_json(item, indent, depth + 1, out);
+      }
+      new_line(depth);
+      out.push_back(']');
+      return;
     }
     case Node::Kind::kMap: {
-      Json out = Json::object();
-      for (const MapEntry& entry : node.map_value().entries()) out[entry.key] = to_json_value(entry.value);
-      return out;
+      if (node.map_value().empty()) {
+        out += "{}";
+        return;
+      }
+      out.push_back('{');
+      bool first = true;
+      for (const MapEntry& entry : node.map_value().entries()) {
+        if (!first) out += indent < 0 ? ", " : ",";
+        first = false;
+        new_line(depth + 1);
+        out += json_quote(entry.key) + ": ";
+        write_json(entry.value, indent, depth + 1, out);
+      }
+      new_line(depth);
+      out.push_back('}');
+      return;
     }
   }
-  return nullptr;
 }
 
 Node from_json_value(const Json& json, const Mark& mark) {
@@ -74,7 +114,8 @@ Node from_json_value(const Json& json, const Mark& mark) {
 }  // namespace
 
 std::string Mark::str() const {
-  return line == 0 ? source : source + ":" + std::to_string(line) + ":" + std::to_string(column);
+  if (line == 0) return column == 0 ? source : source + ", column " + std::to_string(column);
+  return source + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
 Node* NodeMap::find(std::string_view key) {
@@ -94,6 +135,16 @@ Node& NodeMap::set(std::string key, Node value, Mark key_mark) {
   index_.emplace(key, entries_.size());
   entries_.push_back({std::move(key), std::move(value), std::move(key_mark)});
   return entries_.back().value;
+}
+
+const Mark* NodeMap::find_key_mark(std::string_view key) const {
+  const auto it = index_.find(std::string(key));
+  return it == index_.end() ? nullptr : &entries_[it->second].key_mark;
+}
+
+void NodeMap::set_key_mark(std::string_view key, Mark mark) {
+  const auto it = index_.find(std::string(key));
+  if (it != index_.end()) entries_[it->second].key_mark = std::move(mark);
 }
 
 bool NodeMap::erase(std::string_view key) {
@@ -229,7 +280,23 @@ bool same_data(const Node& a, const Node& b) {
   return false;
 }
 
-std::string to_json(const Node& node, int indent) { return to_json_value(node).dump(indent); }
+std::string to_json(const Node& node, int indent) {
+  std::string out;
+  write_json(node, indent, 0, out);
+  return out;
+}
+
+std::string json_quote(std::string_view text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string float_text(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  std::string text = fmt::format("{}", value);  // shortest round trip; exponent below 1e-4 and from 1e16, as in Python
+  if (text.find_first_of(".e") == std::string::npos) text += ".0";
+  return text;
+}
 
 Node from_json(std::string_view text, const std::string& source) {
   try {

@@ -12,12 +12,13 @@
 
 namespace aqlm_exp::config {
 
-/// Where something was written: a file (or "override #2") with 1-based line and column; line 0 means "nowhere".
+/// Where something was written: a file with 1-based line and column (in characters), or "override #2" with line 0 and
+/// the column inside its text; line 0 and column 0 mean "nowhere in particular".
 struct Mark {
   std::string source;
   int line = 0;
   int column = 0;
-  std::string str() const;  ///< "file:line:col", or the source alone when line is 0
+  std::string str() const;  ///< "file:line:col", "override #2, column 11", or the source alone
 };
 
 class Node;
@@ -31,6 +32,9 @@ class NodeMap {
   /// Adds `key`, or replaces its value and keeps its place.
   Node& set(std::string key, Node value, Mark key_mark = {});
   bool erase(std::string_view key);
+  /// Where the key was written, or nullptr.
+  const Mark* find_key_mark(std::string_view key) const;
+  void set_key_mark(std::string_view key, Mark mark);
   const std::vector<MapEntry>& entries() const { return entries_; }
   std::vector<MapEntry>& entries() { return entries_; }
   size_t size() const { return entries_.size(); }
@@ -80,9 +84,17 @@ class Node {
   const Mark& mark() const { return mark_; }
   void set_mark(Mark mark) { mark_ = std::move(mark); }
 
+  /// A string that came out of interpolation: resolving again leaves it alone, also if it holds "${".
+  bool is_final() const { return final_; }
+  void set_final(bool value) { final_ = value; }
+
+  /// `???`, the required value nobody has given yet.
+  bool is_missing() const { return is_string() && !final_ && std::get<std::string>(value_) == "???"; }
+
  private:
   std::variant<std::monostate, bool, int64_t, double, std::string, List, NodeMap> value_;
   Mark mark_;
+  bool final_ = false;
 };
 
 struct MapEntry {
@@ -96,8 +108,13 @@ const char* kind_name(Node::Kind kind);
 /// Same data: kinds, values and list order; map order and marks do not count.
 bool same_data(const Node& a, const Node& b);
 
-/// One line of JSON, keys in their order; non-finite numbers become the strings ".inf", "-.inf" and ".nan".
+/// JSON with keys in their order, on one line or, with indent >= 0, indented. Whole floats keep their ".0"; non-finite
+/// numbers become the strings ".inf", "-.inf" and ".nan".
 std::string to_json(const Node& node, int indent = -1);
+/// The text between quotes, quotes included; bytes that are no UTF-8 become U+FFFD.
+std::string json_quote(std::string_view text);
+/// Shortest decimal that reads back as the same double, in Python's spelling: "0.1", "1.0", "1e-05", "inf", "nan".
+std::string float_text(double value);
 /// @throws ConfigError on malformed JSON; `source` names it.
 Node from_json(std::string_view text, const std::string& source);
 

@@ -165,7 +165,8 @@ void Reader::sections(std::string_view key, const SectionOptions& options, const
   }
 }
 
-void Reader::declare_variants(std::string_view key, const std::vector<std::string>& names, const std::string& fallback) {
+void Reader::declare_variants(std::string_view key, const std::vector<std::string>& names,
+                              const std::string& fallback) {
   schema_->variant_key = std::string(key);
   Object* owner = schema_;
   std::string_view rest = key;
@@ -174,9 +175,9 @@ void Reader::declare_variants(std::string_view key, const std::vector<std::strin
     owner = inner.schema_;
     rest = rest.substr(dot + 1);
   }
-  Reader(*owner).text(rest, {.fallback = fallback.empty() ? std::nullopt : std::optional(fallback),
-                             .choices = names,
-                             .doc = "which one"});
+  Reader(*owner).text(
+      rest,
+      {.fallback = fallback.empty() ? std::nullopt : std::optional(fallback), .choices = names, .doc = "which one"});
 }
 
 Object& Reader::add_variant(const std::string& name, const std::string& doc) {

@@ -65,7 +65,8 @@ class Reader {
   bool flag(std::string_view key, const FlagOptions& options);
   std::string text(std::string_view key, const TextOptions& options);
   std::filesystem::path path(std::string_view key, const PathOptions& options);
-  std::vector<std::string> texts(std::string_view key, const TextOptions& options);  ///< list of strings; fallback: empty
+  std::vector<std::string> texts(std::string_view key,
+                                 const TextOptions& options);  ///< list of strings; fallback: empty
   /// null when the key is absent or null
   std::optional<int64_t> optional_integer(std::string_view key, const IntegerOptions& options);
   std::optional<double> optional_number(std::string_view key, const NumberOptions& options);
@@ -75,7 +76,8 @@ class Reader {
   /// A list of maps with the same keys; calls `read` once an element (once in all when describing).
   void sections(std::string_view key, const SectionOptions& options, const std::function<void(Reader&)>& read);
 
-  /// The component named by `<key>.type`; its keys stand beside `type`. Absent section: `fallback_type` with its fallbacks.
+  /// The component named by `<key>.type`; its keys stand beside `type`. Absent section: `fallback_type` with its
+  /// fallbacks.
   template <typename Interface>
   std::unique_ptr<Interface> component(std::string_view key, const Registry<Interface>& registry,
                                        const std::string& doc, const std::string& fallback_type = {}) {

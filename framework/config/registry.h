@@ -1,5 +1,5 @@
-// Named makers of one interface. Filled by an explicit list in the room's builtin.cpp; one maker is both the way to build
-// a component from its keys and, run with a describing Reader, the schema of these keys.
+// Named makers of one interface. Filled by an explicit list in the room's builtin.cpp; one maker is both the way to
+// build a component from its keys and, run with a describing Reader, the schema of these keys.
 #pragma once
 
 #include <functional>

@@ -21,16 +21,16 @@ enum class FieldType { kInt, kFloat, kBool, kString, kPath, kSection, kList };
 struct Field {
   std::string key;
   FieldType type = FieldType::kString;
-  std::string doc;                     ///< one line
-  std::string unit;                    ///< "s", "tokens", ... or empty
-  std::optional<Node> fallback;        ///< value when the key is absent; none: the key is required
-  std::optional<double> min, max;      ///< inclusive bounds of kInt and kFloat
-  std::vector<std::string> choices;    ///< permitted values of kString; empty: any
-  bool nullable = false;               ///< null is a value
-  bool identity = true;                ///< part of the trial's identity
-  bool is_input = false;               ///< kPath: contents are fingerprinted into the identity
-  std::shared_ptr<Object> object;      ///< keys of a kSection, or of the elements of a kList of sections
-  std::optional<FieldType> element;    ///< kList: type of the elements (kSection: see object)
+  std::string doc;                   ///< one line
+  std::string unit;                  ///< "s", "tokens", ... or empty
+  std::optional<Node> fallback;      ///< value when the key is absent; none: the key is required
+  std::optional<double> min, max;    ///< inclusive bounds of kInt and kFloat
+  std::vector<std::string> choices;  ///< permitted values of kString; empty: any
+  bool nullable = false;             ///< null is a value
+  bool identity = true;              ///< part of the trial's identity
+  bool is_input = false;             ///< kPath: contents are fingerprinted into the identity
+  std::shared_ptr<Object> object;    ///< keys of a kSection, or of the elements of a kList of sections
+  std::optional<FieldType> element;  ///< kList: type of the elements (kSection: see object)
 };
 
 /// The keys of one map. With `variant_key`, further keys depend on a string value found under that dotted path.
@@ -42,7 +42,8 @@ struct Object {
 
   const Field* find(std::string_view key) const;
   Field& add(Field field);  ///< replaces a field of the same key
-  /// The fields in force for a value: common ones, then those of the chosen variant (a section named in both is merged).
+  /// The fields in force for a value: common ones, then those of the chosen variant (a section named in both is
+  /// merged).
   std::vector<Field> fields_for(std::string_view variant) const;
 };
 

@@ -24,6 +24,14 @@ class Aqlm final : public Method {
   std::string setting() const override { return quantiser_.spec().str(); }
   bool needs_calibration() const override { return true; }
 
+  std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const override {
+    Rng rng = context.rng.fork(problem.name);
+    AdditiveResult result = quantiser_.quantise(problem, rng, context.times);
+    result.weight->round_to_storage();
+    context.metrics["rounds"] = static_cast<double>(result.losses.size() - 1);
+    return result.weight;
+  }
+
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     at::Tensor inputs = embed_calibration(model, calibration);  // [num_samples, seq_len, hidden]
     const auto num_blocks = static_cast<int64_t>(model.blocks.size());

@@ -1,5 +1,6 @@
 #include "framework/method/method.h"
 
+#include "framework/base/error.h"
 #include "framework/quant/layer_problem.h"
 
 namespace aqlm_exp::method {
@@ -13,6 +14,10 @@ class NoMethod final : public Method {
 };
 
 }  // namespace
+
+std::shared_ptr<quant::Weight> Method::quantise_layer(const quant::LayerProblem&, Context&) const {
+  throw ConfigError("method: this one works on whole blocks, not on a single layer; use aqlm-exp run");
+}
 
 void register_none(MethodRegistry& registry) {
   registry.add("none", "the unquantised model, as every comparison needs it", [](config::Reader& in) {

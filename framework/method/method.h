@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "framework/config/reader.h"
 #include "framework/config/registry.h"
 #include "framework/model/model.h"
+#include "framework/quant/layer_problem.h"
 
 namespace aqlm_exp::method {
 
@@ -47,6 +49,9 @@ class Method {
   /// Replaces Linear::weight of every linear of every block (embedding, norms and output layer stay, but may be
   /// changed by a method that folds scales into them or fine-tunes them).
   virtual void quantise(model::Model& model, const Calibration& calibration, Context& context) const = 0;
+  /// One linear on its own, as `aqlm-exp layer` does it.
+  /// @throws ConfigError for methods that need a whole block (the default)
+  virtual std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const;
 };
 
 using MethodRegistry = config::Registry<Method>;

@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/core.h>
 #include <sys/utsname.h>
-#include <torch/headeronly/version.h>  // TORCH_VERSION; pulls in no other torch header
+#include <torch/headeronly/version.h>  // three numbers; pulls in no other torch header
 #include <unistd.h>
 
 #include <ctime>
@@ -42,7 +42,7 @@ void add_provenance(results::TrialRecord& record) {
   add("build/compiler", build.compiler);
   add("build/flags", build.flags);
   add("build/type", build.build_type);
-  add("libraries/libtorch", std::string(TORCH_VERSION));
+  add("libraries/libtorch", fmt::format("{}.{}.{}", TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH));
   add("libraries/fmt", std::to_string(FMT_VERSION));
   add("libraries/nlohmann_json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
                                              NLOHMANN_JSON_VERSION_PATCH));

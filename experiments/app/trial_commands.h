@@ -1,0 +1,25 @@
+// The commands of the worker binary.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace aqlm_exp::app {
+
+/// Parses the command line (without the program's name) and runs one command.
+/// @return the exit code; of `run` one of plan::WorkerExit. @throws Error
+int run_trial_program(const std::vector<std::string>& arguments);
+
+// Each adds one sub-command; its callback sets `exit_code` or throws.
+void add_run_command(CLI::App& app, int& exit_code);
+void add_describe_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
+void add_parity_command(CLI::App& app);
+void add_tokenize_command(CLI::App& app);
+void add_layer_command(CLI::App& app);
+
+}  // namespace aqlm_exp::app

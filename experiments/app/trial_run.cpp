@@ -1,0 +1,65 @@
+// `aqlm-exp-trial run` and `describe`: the driver's side of the worker.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "experiments/app/trial_commands.h"
+#include "framework/base/log.h"
+#include "framework/plan/plan_file.h"
+#include "framework/plan/worker_protocol.h"
+#include "framework/results/publish.h"
+#include "framework/trial/run_trial.h"
+#include "framework/trial/trial_spec.h"
+
+namespace aqlm_exp::app {
+namespace {
+
+struct RunArguments {
+  std::string plan, id, attempt_dir;
+};
+
+/// trials/<id16>/attempt-3 → 3; 1 for other names.
+int64_t attempt_of(const std::filesystem::path& attempt_dir) {
+  const std::string name = attempt_dir.filename().string();
+  const size_t dash = name.rfind('-');
+  if (dash == std::string::npos || name.find_first_not_of("0123456789", dash + 1) != std::string::npos) return 1;
+  return dash + 1 < name.size() && name.size() - dash < 10 ? std::stol(name.substr(dash + 1)) : 1;
+}
+
+int run(const RunArguments& arguments) {
+  const std::filesystem::path out = std::filesystem::path(arguments.plan).parent_path();
+  try {
+    const plan::Heartbeat heartbeat(arguments.attempt_dir);
+    const plan::PlannedTrial trial = plan::load_trial(arguments.plan, arguments.id);
+    log_info("{}", trial.name);
+    const results::TrialRecord record =
+        trial::run_trial(trial, {.cache_dir = out / "cache", .attempt = attempt_of(arguments.attempt_dir)});
+    results::publish(record, out / "results");
+    return static_cast<int>(plan::WorkerExit::kOk);
+  } catch (const std::exception& e) {
+    const plan::WorkerExit code = plan::worker_exit_for(e);
+    log_error("{}", e.what());
+    plan::write_failure_note(arguments.attempt_dir, code, e.what());
+    return static_cast<int>(code);
+  }
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("run", "run one trial of a plan and publish its result");
+  auto arguments = std::make_shared<RunArguments>();
+  command->add_option("--plan", arguments->plan, "OUT/sweep.json")->required();
+  command->add_option("--id", arguments->id, "trial: 64 digits or a unique prefix")->required();
+  command->add_option("--attempt-dir", arguments->attempt_dir, "folder for heartbeat and failure note")->required();
+  command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
+}
+
+void add_describe_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("describe", "print the schema of a trial as JSON");
+  command->add_flag("--json", "the only form there is");
+  command->callback([] { fmt::print("{}\n", config::schema_to_json(trial::trial_schema(), 1)); });
+}
+
+}  // namespace aqlm_exp::app
