@@ -80,6 +80,10 @@ class Awq final : public Method {
       inputs = statistics.outputs;
       report_progress("quantise", i + 1, num_blocks);
     }
+    if (scale_ && samples < calibration.input_ids.size(0)) {
+      context.notes.push_back(fmt::format("the scale search ran attention and MLP on {} of {} calibration samples",
+                                          samples, calibration.input_ids.size(0)));
+    }
     if (scale_ && attention_output_left_out) {
       context.notes.push_back("o_proj is not scaled: v_proj has another shape (grouped-query attention)");
     }
