@@ -47,7 +47,6 @@ class Awq final : public Method {
                                                       .unit = "samples",
                                                       .doc = "samples on which attention and MLP are run in the scale "
                                                              "search; 0: all of the calibration"});
-    keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
   }
 
   std::string setting() const override {

@@ -37,7 +37,6 @@ class Gptq final : public Method {
                                                                        .doc = "when a Hessian has no Cholesky factor"});
     options_.on_not_positive_definite =
         failure == "error" ? scalar::OnNotPositiveDefinite::kError : scalar::OnNotPositiveDefinite::kIncreaseDamping;
-    keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
     if (!keys.describing() && options_.static_groups && formats_.common().group_size == -1) {
       throw ConfigError("method.static_groups: got true with quant.group_size -1, need a group size");
     }

@@ -34,7 +34,6 @@ class Hqq final : public Method {
         keys.number("kappa", {.fallback = 1.01, .min = 1e-6, .doc = "growth of beta a step; legacy: unused"});
     options_.iterations =
         keys.integer("iterations", {.fallback = 20, .min = 1, .doc = "steps at most; slow: always 100"});
-    keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
     if (!keys.describing() && formats_.common().nbits == 7) {
       throw ConfigError("quant.nbits: got 7, HQQ has 1, 2, 3, 4, 5, 6 and 8");
     }

@@ -24,7 +24,6 @@ class Rtn final : public Method {
     grid_.symmetric = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
     grid_.mse =
         keys.flag("mse", {.fallback = false, .doc = "gptq grid: shrink each range to the least sum of |error|^2.4"});
-    keys.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
     if (!keys.describing() && grid_.mse && grid_.kind == scalar::GridKind::kAwq) {
       throw ConfigError("method.mse: the awq grid has no range search, need method.grid: gptq");
     }
