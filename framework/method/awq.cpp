@@ -80,6 +80,10 @@ class Awq final : public Method {
       inputs = statistics.outputs;
       report_progress("quantise", i + 1, num_blocks);
     }
+    if (scale_ && samples < calibration.input_ids.size(0)) {
+      context.notes.push_back(fmt::format("the scale search ran attention and MLP on {} of {} calibration samples",
+                                          samples, calibration.input_ids.size(0)));
+    }
     if (scale_ && attention_output_left_out) {
       context.notes.push_back("o_proj is not scaled: v_proj has another shape (grouped-query attention)");
     }
@@ -144,7 +148,8 @@ class Awq final : public Method {
     std::vector<std::string> roles;
     std::vector<at::Tensor> originals;
     std::vector<scalar::AwqFormat> formats;
-    for (const model::Linear* linear : block.stages()[static_cast<size_t>(stage)]) {
+    const auto linears = block.stages()[static_cast<size_t>(stage)];
+    for (const model::Linear* linear : linears) {
       roles.push_back(linear->role);
       originals.push_back(weights.at(linear->role));
       formats.push_back(awq_format(formats_.at(linear->name)));

@@ -145,7 +145,8 @@ void fold_scales(model::DecoderBlock& block, RoleWeights& weights, int64_t stage
   } else {
     divide_rows(block.up_proj.role);
   }
-  for (const model::Linear* linear : block.stages()[static_cast<size_t>(stage)]) {
+  const auto linears = block.stages()[static_cast<size_t>(stage)];
+  for (const model::Linear* linear : linears) {
     weights.at(linear->role) = weights.at(linear->role) * scales;
   }
 }

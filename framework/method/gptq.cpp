@@ -93,22 +93,34 @@ class Gptq final : public Method {
     }
   }
 
+  std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const override {
+    const StageTimes::Scope scope(context.times, "quantise");
+    scalar::GptqResult result = compensated(problem, formats_.at(problem.name));
+    context.metrics["gptq_loss"] = result.loss;
+    context.metrics["damp_percent"] = result.damp_percent_used;
+    context.metrics["dead_columns"] = static_cast<double>(result.num_dead_columns);
+    return std::make_shared<scalar::ScalarWeight>(std::move(result.code), "gptq");
+  }
+
  private:
+  scalar::GptqResult compensated(const quant::LayerProblem& problem, const ScalarFormat& format) const {
+    scalar::GptqOptions options = options_;
+    options.nbits = format.nbits;
+    options.group_size = format.group_size;
+    try {
+      return scalar::gptq(problem.weight, problem.xtx, options);
+    } catch (const NumericalError& error) {
+      throw NumericalError(problem.name + ": " + error.what());
+    }
+  }
+
   void quantise_linear(model::Linear& linear, int64_t block, const at::Tensor& xtx, Context& context, int64_t& num_dead,
                        int64_t& num_raised) const {
     const ScalarFormat format = formats_.at(linear.name);
     if (format.skip) return;
     const Stopwatch watch;
     const at::Tensor original = linear.weight->dequantise().detach();
-    scalar::GptqOptions options = options_;
-    options.nbits = format.nbits;
-    options.group_size = format.group_size;
-    scalar::GptqResult result;
-    try {
-      result = scalar::gptq(original, xtx, options);
-    } catch (const NumericalError& error) {
-      throw NumericalError(linear.name + ": " + error.what());
-    }
+    scalar::GptqResult result = compensated({.weight = original, .xtx = xtx, .name = linear.name}, format);
     linear.weight = std::make_shared<scalar::ScalarWeight>(std::move(result.code), "gptq");
     report_layer(context, linear, block, original, xtx, watch.elapsed_s());
     auto& metrics = context.layers.back().metrics;
@@ -116,10 +128,10 @@ class Gptq final : public Method {
     metrics["damp_percent"] = result.damp_percent_used;
     metrics["dead_columns"] = static_cast<double>(result.num_dead_columns);
     num_dead += result.num_dead_columns;
-    if (result.damp_percent_used > options.damp_percent) {
+    if (result.damp_percent_used > options_.damp_percent) {
       ++num_raised;
       log_warning("{}: the Hessian needed damp_percent {:g} in place of {:g}", linear.name, result.damp_percent_used,
-                  options.damp_percent);
+                  options_.damp_percent);
     }
     log_debug("{}: relative output error {:.5f}, {:.2f} s", linear.name, metrics["rel_output_error"],
               watch.elapsed_s());

@@ -55,10 +55,7 @@ class Hqq final : public Method {
         if (format.skip) continue;
         const Stopwatch watch;
         const at::Tensor original = linear->weight->dequantise().detach();
-        scalar::HqqOptions options = options_;
-        options.nbits = format.nbits;
-        options.group_size = format.group_size;
-        scalar::HqqResult result = scalar::hqq(original, options);
+        scalar::HqqResult result = optimised(original, format);
         linear->weight = std::make_shared<scalar::ScalarWeight>(std::move(result.code), "hqq");
         report_layer(context, *linear, i, original, at::Tensor(), watch.elapsed_s());
         context.layers.back().metrics["iterations"] = static_cast<double>(result.iterations);
@@ -67,7 +64,21 @@ class Hqq final : public Method {
     }
   }
 
+  std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const override {
+    const StageTimes::Scope scope(context.times, "quantise");
+    scalar::HqqResult result = optimised(problem.weight, formats_.at(problem.name));
+    context.metrics["iterations"] = static_cast<double>(result.iterations);
+    return std::make_shared<scalar::ScalarWeight>(std::move(result.code), "hqq");
+  }
+
  private:
+  scalar::HqqResult optimised(const at::Tensor& weight, const ScalarFormat& format) const {
+    scalar::HqqOptions options = options_;
+    options.nbits = format.nbits;
+    options.group_size = format.group_size;
+    return scalar::hqq(weight, options);
+  }
+
   ScalarFormats formats_;
   scalar::HqqOptions options_;
   std::string variant_;

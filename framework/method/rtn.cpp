@@ -45,16 +45,25 @@ class Rtn final : public Method {
         if (format.skip) continue;
         const Stopwatch watch;
         const at::Tensor original = linear->weight->dequantise().detach();
-        scalar::GridOptions grid = grid_;
-        grid.nbits = format.nbits;
-        linear->weight = std::make_shared<scalar::ScalarWeight>(scalar::rtn(original, format.group_size, grid), "rtn");
+        linear->weight = quantised(original, format);
         report_layer(context, *linear, i, original, at::Tensor(), watch.elapsed_s());
       }
       report_progress("quantise", i + 1, num_blocks);
     }
   }
 
+  std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const override {
+    const StageTimes::Scope scope(context.times, "quantise");
+    return quantised(problem.weight, formats_.at(problem.name));
+  }
+
  private:
+  std::shared_ptr<quant::Weight> quantised(const at::Tensor& weight, const ScalarFormat& format) const {
+    scalar::GridOptions grid = grid_;
+    grid.nbits = format.nbits;
+    return std::make_shared<scalar::ScalarWeight>(scalar::rtn(weight, format.group_size, grid), "rtn");
+  }
+
   ScalarFormats formats_;
   scalar::GridOptions grid_;
 };
