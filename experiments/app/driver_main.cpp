@@ -21,8 +21,9 @@ int show_problems(const ProblemError& error, bool json) {
   if (error.problems().empty()) {
     aqlm_exp::log_error("{}", error.what());
   } else {
-    const std::string text = json ? aqlm_exp::config::problems_to_json(error.problems(), 2) + "\n"
-                                  : aqlm_exp::config::problems_to_text(error.problems());
+    std::string text = json ? aqlm_exp::config::problems_to_json(error.problems(), 2)
+                            : aqlm_exp::config::problems_to_text(error.problems());
+    if (text.empty() || text.back() != '\n') text += '\n';
     std::fwrite(text.data(), 1, text.size(), json ? stdout : stderr);
   }
   return static_cast<int>(error.exit_code());

@@ -69,15 +69,16 @@ struct LayerArray {
   std::string name = {};
   std::string unit = {};
   std::string description = {};
-  std::vector<double> values = {};  ///< [num_layers] or [num_layers, num_columns], row-major
+  std::vector<double> values = {};  ///< [num_layers] or [num_rows, num_columns], row-major
   bool deterministic = true;
 };
 
 struct Layers {
-  std::vector<std::string> names;    ///< [num_layers]
+  std::vector<std::string> names;    ///< [num_layers]: one a quantised linear, "0.q_proj"
   std::vector<LayerArray> metrics;   ///< each [num_layers]
+  std::vector<std::string> rows;     ///< [num_rows]: one a block; empty: the matrix has a row for each of `names`
   std::vector<std::string> columns;  ///< [num_columns]: "q_proj", ...
-  std::vector<LayerArray> matrix;    ///< each [num_layers, num_columns]
+  std::vector<LayerArray> matrix;    ///< each [num_rows, num_columns], for heat maps; NaN where a block lacks a column
 };
 
 /// Raw repeats of a measurement, so that statistics can be redone.

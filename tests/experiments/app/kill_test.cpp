@@ -81,15 +81,17 @@ TEST(RandomKills, LeaveTheResultsOfAnUninterruptedRun) {
       for (const auto& [path, text] : acknowledged) {
         ASSERT_EQ(results::read_file(path), text) << "an acknowledged result changed";
       }
+      if (!fs::exists(dir.path() / out / "results")) continue;  // killed before it made anything
       for (const auto& entry : fs::directory_iterator(dir.path() / out / "results")) {
         if (entry.path().extension() != ".json") continue;
         const std::string text = results::read_file(entry.path());
         if (text.find("\"status\":\"completed\"") != std::string::npos) acknowledged[entry.path().string()] = text;
       }
       if (finished.code == 0) break;
-      // 137: we killed it. 5: a trial was killed twice in one run. 6: a worker of the killed driver cannot hold the
-      // lock.
-      ASSERT_TRUE(finished.code == 137 || finished.code == 5) << finished.code << "\n" << finished.err;
+      // 137: we killed it. 5: a trial was killed twice in one run. 10: what we killed was the worker that told its
+      // schema.
+      const bool asked = finished.code == 10 && finished.err.find("describe") != std::string::npos;
+      ASSERT_TRUE(finished.code == 137 || finished.code == 5 || asked) << finished.code << "\n" << finished.err;
       ASSERT_LT(runs, 20 * num_kills);
     }
     ASSERT_EQ(deterministic_parts(dir.path() / out), expected);
