@@ -203,9 +203,7 @@ void add_run_commands(CLI::App& app, const std::vector<std::string>& command_lin
   add_common(*command, arguments);
   command->add_flag("--dry-run", arguments->dry_run, "list the trials and stop, like `plan`");
   command->add_flag("--extend", arguments->extend, "add new trials to the plan of an existing folder");
-  command->add_option("--fail-fast", arguments->fail_fast, "stop after N failed trials [1 when no N is given]")
-      ->expected(0, 1)
-      ->default_str("1")
+  command->add_flag("--fail-fast{1}", arguments->fail_fast, "stop after a failed trial; --fail-fast=N: after N of them")
       ->check(CLI::PositiveNumber);
   command->add_flag("--keep-failed", arguments->keep_failed, "do not run trials again that failed before");
   command->add_option("--retries", arguments->retries, "repeats of any failed trial [one after a crash or a hang]")

@@ -125,4 +125,17 @@ Plan build_plan(const PlanRequest& request) {
   return plan;
 }
 
+void check_inputs(const PlannedTrial& trial) {
+  config::Fingerprints printer(config::Fingerprints::default_cache_file());
+  for (const InputFile& input : trial.inputs) {
+    const std::string now = printer.of(input.path);
+    if (now == input.fingerprint) continue;
+    throw DataError(
+        fmt::format("{}: {} changed since the sweep was planned (SHA-256 {}..., was {}...); put it back, or plan "
+                    "again with another -o",
+                    input.key, input.path, now.substr(0, 12), input.fingerprint.substr(0, 12)),
+        "T-CHANGED");
+  }
+}
+
 }  // namespace aqlm_exp::plan

@@ -25,4 +25,8 @@ struct PlanRequest {
 /// @throws config::CompositionError with the faults of every point; DataError for an input that is not there
 Plan build_plan(const PlanRequest& request);
 
+/// Compares the inputs of a trial with the fingerprints that its plan was made with. Quick for files that were hashed
+/// before and kept their size and times. @throws DataError with code "T-CHANGED"
+void check_inputs(const PlannedTrial& trial);
+
 }  // namespace aqlm_exp::plan

@@ -96,7 +96,7 @@ TEST_F(DriverTest, ExitCodesAreTheDocumentedOnes) {
   EXPECT_EQ(run({"run", "s.yaml", "+job.valeu=3"}).code, 3) << "unknown to the schema";
   EXPECT_EQ(run({"run", "s.yaml", "exp.launcher.workers=0"}).code, 3);
   EXPECT_EQ(run({"run", "s.yaml", "-o", "failed", "job.behaviour=exit", "job.exit_code=22"}).code, 5);
-  EXPECT_EQ(run({"run", "s.yaml", "-o", "fast", "job.behaviour=exit", "job.exit_code=22", "--fail-fast"}).code, 8);
+  EXPECT_EQ(run({"run", "s.yaml", "-o", "fast", "job.behaviour=exit", "--fail-fast", "job.exit_code=22"}).code, 8);
   EXPECT_EQ(run({"run", "s.yaml", "-o", "storage", "job.behaviour=exit", "job.exit_code=25"}).code, 7);
   EXPECT_EQ(run({"run", "s.yaml", "-o", "/proc/out"}).code, 7) << "cannot be written";
   EXPECT_EQ(run({"status", "nowhere"}).code, 4);
