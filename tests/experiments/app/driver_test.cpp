@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -175,17 +176,21 @@ job: {behaviour: ok, seconds: 1.0, value: 0}
 exp: {sweep: {params: {job.value: "0,1,2"}}, launcher: {workers: 1, grace_s: 5}}
 )";
 
-void wait_for_worker(Driver& driver) {
-  for (int i = 0; i < 500 && children_of(driver.pid()).empty(); ++i) {
+/// Until the driver in `folder` has started a trial (children alone would not do: asking for the schema is one, too).
+void wait_for_worker(Driver& driver, const fs::path& folder) {
+  for (int i = 0; i < 1000 && driver.running(); ++i) {
+    std::ifstream journal(folder / "journal.jsonl");
+    const std::string text((std::istreambuf_iterator<char>(journal)), {});
+    if (text.find("trial.started") != std::string::npos) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  ASSERT_FALSE(children_of(driver.pid()).empty()) << driver.err_so_far();
+  FAIL() << driver.err_so_far();
 }
 
 TEST_F(DriverTest, CtrlCLetsTheRunningTrialFinishAndSaysHowToGoOn) {
   write_config(kSlow);
   Driver driver(dir_.path(), dir_.path(), {"run", "s.yaml", "job.seconds=0.5", "-o", "out dir"});
-  wait_for_worker(driver);
+  wait_for_worker(driver, dir_.path() / "out dir");
   driver.signal(SIGINT);
   const Finished finished = driver.wait();
   EXPECT_EQ(finished.code, 130);
@@ -199,7 +204,7 @@ TEST_F(DriverTest, CtrlCLetsTheRunningTrialFinishAndSaysHowToGoOn) {
 TEST_F(DriverTest, CtrlCTwiceEndsAtOnce) {
   write_config(kSlow);
   Driver driver(dir_.path(), dir_.path(), {"run", "s.yaml", "job.seconds=60", "-o", "out"});
-  wait_for_worker(driver);
+  wait_for_worker(driver, dir_.path() / "out");
   const Stopwatch watch;
   driver.signal(SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -211,7 +216,7 @@ TEST_F(DriverTest, CtrlCTwiceEndsAtOnce) {
 TEST_F(DriverTest, SigtermIsLikeCtrlC) {
   write_config(kSlow);
   Driver driver(dir_.path(), dir_.path(), {"run", "s.yaml", "job.seconds=0.3", "-o", "out"});
-  wait_for_worker(driver);
+  wait_for_worker(driver, dir_.path() / "out");
   driver.signal(SIGTERM);
   EXPECT_EQ(driver.wait().code, 143);
 }
@@ -219,7 +224,7 @@ TEST_F(DriverTest, SigtermIsLikeCtrlC) {
 TEST_F(DriverTest, AKilledDriverTakesItsWorkersAlongAndFreesTheLock) {
   write_config(kSlow);
   Driver driver(dir_.path(), dir_.path(), {"run", "s.yaml", "job.seconds=60", "-o", "out"});
-  wait_for_worker(driver);
+  wait_for_worker(driver, dir_.path() / "out");
   const pid_t worker = children_of(driver.pid()).front();
   driver.signal(SIGKILL);
   driver.wait();
@@ -241,7 +246,7 @@ TEST_F(DriverTest, AStoppedDriverChargesNobody) {
   // Ten heartbeats of 0.2 s pass while the driver is stopped together with its worker; nothing may count as hung.
   Driver driver(dir_.path(), dir_.path(),
                 {"run", "s.yaml", "job.seconds=0.5", "job.value=0", "exp.launcher.retries=0", "-o", "out"});
-  wait_for_worker(driver);
+  wait_for_worker(driver, dir_.path() / "out");
   const pid_t worker = children_of(driver.pid()).front();
   ::kill(worker, SIGSTOP);
   driver.signal(SIGSTOP);
@@ -271,6 +276,65 @@ TEST_F(DriverTest, OfManyDriversExactlyOneRuns) {
   EXPECT_EQ(locked, 99);
   EXPECT_EQ(std::distance(fs::directory_iterator(dir_.path() / "out/trials"), {}), 1);
   EXPECT_FALSE(fs::exists(dir_.path() / "out/quarantine"));
+}
+
+/// A memory cgroup (version 1 or 2) that what is started meanwhile belongs to.
+class MemoryGroup {
+ public:
+  explicit MemoryGroup(uint64_t limit_bytes) {
+    for (const char* root : {"/sys/fs/cgroup/memory", "/sys/fs/cgroup"}) {
+      const fs::path folder = fs::path(root) / fmt::format("aqlm-exp-test-{}", ::getpid());
+      if (::mkdir(folder.c_str(), 0755) != 0) continue;
+      for (const char* file : {"memory.limit_in_bytes", "memory.max"}) {
+        if (!ok_ && write(folder / file, std::to_string(limit_bytes))) {
+          ok_ = write(folder / "cgroup.procs", std::to_string(::getpid()));
+        }
+      }
+      root_ = root;
+      folder_ = folder;
+      if (ok_) return;
+      ::rmdir(folder.c_str());
+    }
+  }
+  MemoryGroup(const MemoryGroup&) = delete;
+  MemoryGroup& operator=(const MemoryGroup&) = delete;
+  ~MemoryGroup() {
+    leave();
+    if (ok_) ::rmdir(folder_.c_str());
+  }
+  bool ok() const { return ok_; }
+  void leave() const {
+    if (ok_) write(root_ / "cgroup.procs", std::to_string(::getpid()));
+  }
+
+ private:
+  static bool write(const fs::path& file, const std::string& text) {
+    const int fd = ::open(file.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    ::close(fd);
+    return written;
+  }
+  fs::path root_, folder_;
+  bool ok_ = false;
+};
+
+TEST_F(DriverTest, TheOutOfMemoryKillerIsRecognisedAndOthersGoOn) {
+  write_config(R"yaml(
+job: {behaviour: ok, value: 0}
+exp: {sweep: {params: {job.behaviour: "memory,ok"}}}
+)yaml");
+  MemoryGroup group(128 << 20);
+  if (!group.ok()) GTEST_SKIP() << "no memory cgroup can be made here";
+  Driver driver(dir_.path(), dir_.path(), {"run", "s.yaml", "-o", "out", "--json"});
+  group.leave();
+  const Finished finished = driver.wait();
+  EXPECT_EQ(finished.code, 5) << finished.err;
+  const json document = json::parse(finished.out);
+  EXPECT_EQ(document["trials"][0]["status"], "oom");
+  EXPECT_EQ(document["trials"][0]["failure"]["class"], "oom_host");
+  EXPECT_EQ(document["trials"][0]["attempt"], 1);
+  EXPECT_EQ(document["trials"][1]["status"], "completed");
 }
 
 TEST_F(DriverTest, AFullDiskIsExitSevenAndTheSweepGoesOnWhenThereIsSpace) {
