@@ -11,6 +11,8 @@ const MethodRegistry& methods() {
     register_awq(list);
     register_hqq(list);
     register_rtn(list);
+    register_nf4(list);
+    register_fp4(list);
     return list;
   }();
   return registry;

@@ -98,6 +98,20 @@ TEST(ScalarMethods, AreDeterministic) {
   }
 }
 
+TEST(ScalarMethods, FourBitTablesReplaceEveryLinear) {
+  const model::Model original = test::tiny_model(1);
+  for (const std::string type : {"nf4", "fp4"}) {
+    const Outcome plain = quantise(original, R"({"method":{"type":")" + type + R"("},"quant":{"group_size":32}})");
+    const Outcome dq =
+        quantise(original, R"({"method":{"type":")" + type + R"(","double_quant":true},"quant":{"group_size":32}})");
+    for (const model::Linear* linear : plain.model.linears()) EXPECT_EQ(linear->weight->format(), type + " g32");
+    EXPECT_EQ(dq.model.linears()[13]->weight->format(), type + "-dq g32");
+    EXPECT_GT(plain.error, 0);
+    EXPECT_LT(dq.error, 2 * plain.error);
+    EXPECT_DOUBLE_EQ(model::quantised_bits(plain.model).per_weight(), 5);
+  }
+}
+
 TEST(ScalarMethods, SettingNamesWhatWasChosen) {
   EXPECT_EQ(make_method(R"({"method":{"type":"gptq","desc_act":true,"sym":true},"quant":{"nbits":3}})")->setting(),
             "3 bits g128 sym act-order");
