@@ -58,8 +58,9 @@ void add_run_command(CLI::App& app, int& exit_code) {
 
 void add_describe_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("describe", "print the schema of a trial as JSON");
-  command->add_flag("--json", "the only form there is");
-  command->callback([] { fmt::print("{}\n", config::schema_to_json(trial::trial_schema(), 1)); });
+  auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "the only form there is");
+  command->callback([json] { fmt::print("{}\n", config::schema_to_json(trial::trial_schema(), 1)); });
 }
 
 }  // namespace aqlm_exp::app

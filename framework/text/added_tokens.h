@@ -17,6 +17,7 @@ namespace aqlm_exp::text {
 
 struct AddedToken {
   std::string content;
+  std::string shown;  ///< what an id is turned back into: the content, normalised if the token is
   int32_t id = kNoToken;
   bool special = false;      ///< left out of decoded text when asked for
   bool lstrip = false;       ///< takes white space before it along

@@ -64,7 +64,7 @@ class StripAccents final : public Normalizer {
     std::string out;
     for (size_t offset = 0; offset < text.size();) {
       const CodePoint c = utf8_decode(text, offset);
-      if (!is_nonspacing_mark(c.value)) out.append(text, offset, c.size_bytes);
+      if (!is_mark(c.value)) out.append(text, offset, c.size_bytes);
       offset += c.size_bytes;
     }
     text = std::move(out);

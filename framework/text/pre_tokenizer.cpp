@@ -19,7 +19,6 @@ namespace {
 // The pattern of GPT-2, which ByteLevel applies itself unless use_regex is off.
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kWhitespacePattern = R"(\w+|[^\w\s]+)";
 
 /// Cuts every piece at the matches of a pattern.
 void split_pieces(Pieces& pieces, const Pattern& pattern, SplitBehavior behavior, bool invert) {
@@ -152,15 +151,25 @@ class Punctuation final : public PreTokenizer {
   SplitBehavior behavior_;
 };
 
+/// Runs of word characters and runs of what is neither word nor white space: \w+|[^\w\s]+.
 class Whitespace final : public PreTokenizer {
  public:
-  Whitespace() : pattern_(Regex(kWhitespacePattern, "Whitespace")) {}
   void apply(Pieces& pieces) const override {
-    split_pieces(pieces, pattern_, SplitBehavior::kRemoved, /*invert=*/true);
+    enum class Kind { kSpace, kWord, kOther };
+    std::vector<Range> ranges;
+    for (const Range& range : pieces.ranges) {
+      Kind last = Kind::kSpace;
+      for (size_t offset = range.begin; offset < range.end;) {
+        const CodePoint c = utf8_decode(pieces.text, offset);
+        const Kind kind = is_word(c.value) ? Kind::kWord : is_space(c.value) ? Kind::kSpace : Kind::kOther;
+        if (kind != Kind::kSpace && kind != last) ranges.push_back({offset, offset});
+        if (kind != Kind::kSpace) ranges.back().end = offset + c.size_bytes;
+        last = kind;
+        offset += c.size_bytes;
+      }
+    }
+    pieces.ranges = std::move(ranges);
   }
-
- private:
-  Pattern pattern_;
 };
 
 class WhitespaceSplit final : public PreTokenizer {

@@ -80,7 +80,8 @@ struct Tokenizer::State {
     std::vector<TokenMatcher::Entry> normalised_entries;
     max_id = vocabulary.max_id();
     num_tokens = static_cast<int64_t>(vocabulary.size());
-    for (const AddedToken& token : added) {
+    for (AddedToken& token : added) {
+      token.shown = token.content;
       const auto fail = [&](const char* code, const std::string& message) {
         throw DataError(fmt::format("{}: added token \"{}\": {}", in.where(), token.content.substr(0, 60), message),
                         code);
@@ -106,9 +107,8 @@ struct Tokenizer::State {
         plain_entries.push_back({token.content, &token});
         continue;
       }
-      std::string content = token.content;
-      if (normalizer) normalizer->apply(content, growth_limit(content.size()));
-      if (!content.empty()) normalised_entries.push_back({std::move(content), &token});
+      if (normalizer) normalizer->apply(token.shown, growth_limit(token.shown.size()));
+      if (!token.shown.empty()) normalised_entries.push_back({token.shown, &token});
     }
     plain = TokenMatcher(std::move(plain_entries));
     normalised = TokenMatcher(std::move(normalised_entries));
@@ -124,7 +124,7 @@ struct Tokenizer::State {
 
   const std::string* find_token(int64_t id) const {
     if (const auto place = added_by_id.find(static_cast<int32_t>(id)); place != added_by_id.end())
-      return &place->second->content;
+      return &place->second->shown;
     return model->vocabulary().has_id(id) ? &model->vocabulary().token(id) : nullptr;
   }
 };

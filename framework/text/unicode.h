@@ -19,8 +19,8 @@ bool is_word(char32_t c);
 bool is_numeric(char32_t c);
 /// General categories P*, and ASCII symbols.
 bool is_punctuation(char32_t c);
-/// General category Mn.
-bool is_nonspacing_mark(char32_t c);
+/// General categories M*.
+bool is_mark(char32_t c);
 /// Lower case of each code point by the Unicode default mapping.
 std::string to_lower(std::string_view text);
 

@@ -159,53 +159,60 @@ __global__ void __launch_bounds__(256) dequantise_natural_kernel(const __grid_co
   }
 }
 
-/// Packed Kx8, groups of 8: a warp takes 8 rows x 32 groups, codewords from `copies` copies in shared memory.
-__global__ void __launch_bounds__(512) dequantise_packed_kernel(const __grid_constant__ DequantiseParams p) {
-  const int copies = p.copies;
+/// Packed Kx8, groups of 8: a warp takes 8 rows x 32 groups, codewords from `copies` copies in shared memory. Rows are
+/// finished one after the other: 8 x 8 sums at once took 109 registers and left one CTA per SM.
+__global__ void __launch_bounds__(512, 2) dequantise_packed_kernel(const __grid_constant__ DequantiseParams p) {
   extern __shared__ uint4 words[];  // [book][entry][copy]
-  const int lane = static_cast<int>(threadIdx.x) & 31, entries = 1 << p.w.nbits;
+  const int lane = static_cast<int>(threadIdx.x) & 31, entries = 1 << p.w.nbits, copies = p.copies;
   kernels::trigger_dependents();
-  for (int i = static_cast<int>(threadIdx.x); i < p.w.books * entries * copies; i += static_cast<int>(blockDim.x))
-    words[i] = kernels::load_table16(p.w.codebooks + int64_t{i / copies} * 8);
+  for (int i = static_cast<int>(threadIdx.x); i < p.w.books * entries; i += static_cast<int>(blockDim.x)) {
+    const uint4 word = kernels::load_table16(p.w.codebooks + int64_t{i} * 8);
+    for (int k = 0; k < copies; ++k) words[i * copies + (k + i) % copies] = word;  // turned: no bank conflicts
+  }
   __syncthreads();
-  kernels::wait_for_previous();
-  const int64_t tiles = (p.w.rows + 15) / 16, halves = (p.row_end - p.row_begin + 7) / 8,
-                blocks = (p.w.groups + 31) / 32;
+  kernels::wait_for_previous();  // the GEMM of the last chunk may still read the buffer
+  const int64_t tiles = (p.w.rows + 15) / 16, halves = (p.row_end - p.row_begin + 7) / 8;
+  const int blocks = static_cast<int>((p.w.groups + 31) / 32);
   const uint4* mine = words + (lane % copies);
-  const int64_t warps = int64_t{gridDim.x} * (blockDim.x >> 5);
-  for (int64_t job = int64_t{blockIdx.x} * (blockDim.x >> 5) + (threadIdx.x >> 5); job < halves * blocks;
-       job += warps) {
-    const int64_t half = job / blocks, block = job % blocks, row0 = p.row_begin + half * 8, group = block * 32 + lane;
-    float sums[8][8] = {};
-    for (int m = 0; m < p.w.books; ++m) {
-      const int64_t slot = block * p.w.books + m;
-      const uint4 codes =
-          kernels::load_stream16(p.packed + (((slot >> 1) * tiles + row0 / 16) * 64 + row0 % 16 / 8 * 32 + lane) * 16);
-      const uint32_t w[4] = {codes.x, codes.y, codes.z, codes.w};
+  const int64_t warps = int64_t{gridDim.x} * (blockDim.x >> 5), jobs = halves * blocks;
+  const auto fetch = [&](int64_t job, int m) {
+    const int64_t row0 = p.row_begin + job / blocks * 8, slot = job % blocks * p.w.books + m;
+    return kernels::load_stream16(p.packed + (((slot >> 1) * tiles + row0 / 16) * 64 + row0 % 16 / 8 * 32 + lane) * 16);
+  };
+  constexpr int kHeld = 4;  // codebooks whose codes are held for all eight rows
+  for (int64_t job = int64_t{blockIdx.x} * (blockDim.x >> 5) + (threadIdx.x >> 5); job < jobs; job += warps) {
+    const int64_t row0 = p.row_begin + job / blocks * 8, block = job % blocks, group = block * 32 + lane;
+    uint4 held[kHeld];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const uint32_t code = (w[i / 2] >> (16 * (i & 1) + 8 * (slot & 1))) & 255U;
-        const uint4 raw = mine[(m * entries + static_cast<int>(code)) * copies];
+    for (int m = 0; m < kHeld; ++m)
+      if (m < p.w.books) held[m] = fetch(job, m);
+    if (group >= p.w.groups) continue;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int64_t row = row0 + i;
+      if (row >= p.row_end) break;
+      float sums[8] = {};
+      const auto add = [&](const uint4& codes, int m) {
+        const uint32_t w[4] = {codes.x, codes.y, codes.z, codes.w};
+        const int shift = 16 * (i & 1) + 8 * (static_cast<int>(block * p.w.books + m) & 1);
+        const uint4 raw = mine[(m * entries + static_cast<int>((w[i / 2] >> shift) & 255U)) * copies];
         const __half2* pairs = reinterpret_cast<const __half2*>(&raw);
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
           const float2 v = __half22float2(pairs[k]);
-          sums[i][2 * k] += v.x, sums[i][2 * k + 1] += v.y;
+          sums[2 * k] += v.x, sums[2 * k + 1] += v.y;
         }
-      }
-    }
-    if (group < p.w.groups) {
+      };
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int64_t row = row0 + i;
-        if (row >= p.row_end) break;
-        const float scale = __half2float(p.w.scales[row]);
-        uint4 packed;
-        __half2* pairs = reinterpret_cast<__half2*>(&packed);
+      for (int m = 0; m < kHeld; ++m)
+        if (m < p.w.books) add(held[m], m);
+      for (int m = kHeld; m < p.w.books; ++m) add(fetch(job, m), m);
+      const float scale = __half2float(p.w.scales[row]);
+      uint4 packed;
+      __half2* pairs = reinterpret_cast<__half2*>(&packed);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) pairs[k] = __floats2half2_rn(sums[i][2 * k] * scale, sums[i][2 * k + 1] * scale);
-        *reinterpret_cast<uint4*>(p.out + (row - p.row_begin) * p.w.in_features + group * 8) = packed;
-      }
+      for (int k = 0; k < 4; ++k) pairs[k] = __floats2half2_rn(sums[2 * k] * scale, sums[2 * k + 1] * scale);
+      *reinterpret_cast<uint4*>(p.out + (row - p.row_begin) * p.w.in_features + group * 8) = packed;
     }
   }
 }

@@ -21,6 +21,7 @@ namespace {
 using kernels::Status;
 
 constexpr int kMaxWarps = 20;
+constexpr int kBuilders = 16;              // warps that build tables; every launch has at least as many
 constexpr int kTables = 2;              // units resident at a time: 128 KiB of tables
 constexpr uint32_t kTableBase = 65536;  // shared address of the first table: byte 2 of each look-up address
 constexpr int64_t kSharedBytes = (kTables + 1) * 65536 - 1024;  // below the tables: sums, less what the system takes
@@ -97,12 +98,6 @@ __device__ __forceinline__ void look_up_rows(const uint4& codes, uint32_t lane_p
     }
 }
 
-/// Codewords of one piece: 16 entries of one slot, as fragments. Half = in_group_size / 8.
-template <int Half>
-struct Piece {
-  uint32_t a[2 * Half];
-};
-
 template <int Half>
 __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_constant__ LookupParams p) {
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -124,27 +119,27 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
   const int unit_end = unit_begin + p.units_per_split < p.units ? unit_begin + p.units_per_split : p.units;
   const uint32_t lane_part = window | kTableBase | static_cast<uint32_t>(lane) * 4;
 
-  constexpr int kPieces = kTables * 32 / 16;  // what a warp builds of a table pair, given at least 16 warps
-  Piece<Half> pieces[kPieces];
   uint4 ring[2][kTables * 2];
 
-  // Codewords of this pass's tables. Pieces: (unit, slot, 16 entries), dealt to the warps in turn.
+  // The first 16 warps build the tables: warp w makes 64 entries of one slot, so its part of x is one fragment for all.
+  const bool builds = warp < kBuilders;
+  const int my_table = warp >> 3, my_slot = (warp >> 2) & 1, entry0 = (warp & 3) * 64;
+  uint32_t words[4][2 * Half];
   auto load_books = [&](int unit0) {
+    const int slot = 2 * (unit0 + my_table) + my_slot, book = slot % p.books;
+    const bool there = builds && unit0 + my_table < unit_end;
+    const __half* from = linear.codebooks + int64_t{book} * p.entries * (8 * Half);
 #pragma unroll
-    for (int k = 0; k < kPieces; ++k) {
-      const int piece = warp + k * warps, unit = unit0 + (piece >> 5);
-      const int slot = 2 * unit + ((piece >> 4) & 1), book = slot % p.books;
-      const __half* words = linear.codebooks + int64_t{book} * p.entries * (8 * Half);
+    for (int k = 0; k < 4; ++k)
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const int entry = (piece & 15) * 16 + r + 8 * i;
-        const bool there = piece < kTables * 32 && unit < unit_end && entry < p.entries;
+        const int entry = entry0 + k * 16 + r + 8 * i;
 #pragma unroll
         for (int h = 0; h < Half; ++h)
-          pieces[k].a[2 * h + i] =
-              there ? __ldg(reinterpret_cast<const unsigned*>(words + entry * (8 * Half) + 8 * h) + q) : 0U;
+          words[k][2 * h + i] = there && entry < p.entries
+                                    ? __ldg(reinterpret_cast<const unsigned*>(from + entry * (8 * Half) + 8 * h) + q)
+                                    : 0U;
       }
-    }
   };
   auto fetch = [&](uint4(&codes)[kTables * 2], int unit0, int tile) {
     if (tile >= tiles) return;
@@ -157,6 +152,11 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
     }
   };
 
+  // The epilogue's numbers: into L2 while there is time.
+  if (const int64_t row = row0 + threadIdx.x * int64_t{64}; threadIdx.x * 64 < tiles * 16 && row < linear.rows) {
+    if (linear.out.scales) asm volatile("prefetch.global.L2 [%0];" ::"l"(linear.out.scales + row));
+    if (linear.out.bias) asm volatile("prefetch.global.L2 [%0];" ::"l"(linear.out.bias + row));
+  }
   for (int token = 0; token < p.batch; ++token) {
     const __half* x = p.x + token * p.in_features;
     for (int unit0 = unit_begin; unit0 < unit_end; unit0 += kTables) {
@@ -165,54 +165,46 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
       load_books(unit0);
       fetch(ring[0], unit0, warp);
       if (token == 0 && unit0 == unit_begin) kernels::wait_for_previous();
-      uint32_t b[kPieces][4][Half];
+      uint32_t b[4][Half];
+      const int group0 = (2 * (unit0 + my_table) + my_slot) / p.books * 32;
 #pragma unroll
-      for (int k = 0; k < kPieces; ++k) {
-        const int piece = warp + k * warps, slot = 2 * (unit0 + (piece >> 5)) + ((piece >> 4) & 1);
-        const int group0 = slot / p.books * 32;
+      for (int n = 0; n < 4; ++n) {
+        const int group = group0 + n * 8 + r;
 #pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          const int group = group0 + n * 8 + r;
-#pragma unroll
-          for (int h = 0; h < Half; ++h)
-            b[k][n][h] = piece < kTables * 32 && group < p.groups
-                             ? kernels::load_fresh4(x + group * (8 * Half) + 8 * h + 2 * q)
-                             : 0U;
-        }
+        for (int h = 0; h < Half; ++h)
+          b[n][h] = builds && group < p.groups ? kernels::load_fresh4(x + group * (8 * Half) + 8 * h + 2 * q) : 0U;
       }
       fetch(ring[1], unit0, warp + warps);
       if (unit0 != unit_begin || token != 0) __syncthreads();  // the last look-ups in the old tables are done
         // Tables by tensor core: 16 entries x 8 groups a product. The four group blocks are rotated by row, so that the
         // 8-byte stores of half a warp cover all banks.
+      if (builds) {
 #pragma unroll
-      for (int k = 0; k < kPieces; ++k) {
-        const int piece = warp + k * warps;
-        if (piece >= kTables * 32) break;
-        float d[4][4] = {};
+        for (int k = 0; k < 4; ++k) {
+          float d[4][4] = {};
 #pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          if constexpr (Half == 1)
-            mma_1688(d[n], pieces[k].a[0], pieces[k].a[1], b[k][n][0]);
-          else
-            kernels::mma_16816(d[n], pieces[k].a[0], pieces[k].a[1], pieces[k].a[2], pieces[k].a[3], b[k][n][0],
-                               b[k][n][Half - 1]);
-        }
-        float u[4][4], v[4][4];
+          for (int n = 0; n < 4; ++n) {
+            if constexpr (Half == 1)
+              mma_1688(d[n], words[k][0], words[k][1], b[n][0]);
+            else
+              kernels::mma_16816(d[n], words[k][0], words[k][1], words[k][2], words[k][3], b[n][0], b[n][Half - 1]);
+          }
+          float u[4][4], v[4][4];
 #pragma unroll
-        for (int n = 0; n < 4; ++n)
+          for (int n = 0; n < 4; ++n)
 #pragma unroll
-          for (int i = 0; i < 4; ++i) u[n][i] = (r & 1) ? d[(n + 1) & 3][i] : d[n][i];
+            for (int i = 0; i < 4; ++i) u[n][i] = (r & 1) ? d[(n + 1) & 3][i] : d[n][i];
 #pragma unroll
-        for (int n = 0; n < 4; ++n)
+          for (int n = 0; n < 4; ++n)
 #pragma unroll
-          for (int i = 0; i < 4; ++i) v[n][i] = (r & 2) ? u[(n + 2) & 3][i] : u[n][i];
-        unsigned char* line =
-            tables + (piece >> 5) * 65536 + ((piece & 15) * 16 + r) * 256 + ((piece >> 4) & 1) * 128 + q * 8;
+            for (int i = 0; i < 4; ++i) v[n][i] = (r & 2) ? u[(n + 2) & 3][i] : u[n][i];
+          unsigned char* line = tables + my_table * 65536 + (entry0 + k * 16 + r) * 256 + my_slot * 128 + q * 8;
 #pragma unroll
-        for (int s = 0; s < 4; ++s) {
-          unsigned char* to = line + ((s + r) & 3) * 32;
-          *reinterpret_cast<float2*>(to) = make_float2(v[s][0], v[s][1]);
-          *reinterpret_cast<float2*>(to + 8 * 256) = make_float2(v[s][2], v[s][3]);
+          for (int s = 0; s < 4; ++s) {
+            unsigned char* to = line + ((s + r) & 3) * 32;
+            *reinterpret_cast<float2*>(to) = make_float2(v[s][0], v[s][1]);
+            *reinterpret_cast<float2*>(to + 8 * 256) = make_float2(v[s][2], v[s][3]);
+          }
         }
       }
       __syncthreads();
@@ -252,8 +244,13 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
          i += splits * static_cast<int>(blockDim.x)) {
       float sum = 0;
       if (splits > 1) {
+        // All loads first: an addition behind each would wait 200 clocks eight times.
         const uint32_t local = kernels::shared_address(partial + i);
-        for (int k = 0; k < splits; ++k) sum += load_cluster(local, static_cast<uint32_t>(k));
+        float parts[8];
+#pragma unroll
+        for (int k = 0; k < 8; ++k) parts[k] = k < splits ? load_cluster(local, static_cast<uint32_t>(k)) : 0.F;
+#pragma unroll
+        for (int k = 0; k < 8; ++k) sum += parts[k];
       } else {
         sum = partial[i];
       }
@@ -340,10 +337,10 @@ Status run(int count, const AdditiveShape* shapes, const AdditiveCudaCall* calls
     l.first_block = blocks;
     blocks += static_cast<int>(((shapes[i].out_features + 15) / 16 + tiles_per_cta - 1) / tiles_per_cta);
   }
-  // As many warps as divide the tiles best, at least 16: a warp builds at most four pieces of the tables.
-  int warps = 16;
+  // As many warps as divide the tiles best, at least kBuilders.
+  int warps = kBuilders;
   int64_t best = -1;
-  for (int w = 16; w <= kMaxWarps; ++w) {
+  for (int w = kBuilders; w <= kMaxWarps; ++w) {
     const int64_t rounds = (tiles_per_cta + w - 1) / w;
     if (best < 0 || rounds < best) best = rounds, warps = w;
   }

@@ -16,9 +16,11 @@ using kernels::Status;
 namespace mma = kernels::mma;
 
 /// Two k16 steps of a 16-row tile: `low` is rows 2r, `high` rows 2r + 1, eight weights each.
-__device__ __forceinline__ void multiply_octet(float (&acc)[4], const uint4& low, const uint4& high, const uint4& x) {
-  kernels::mma_16816(acc, low.x, high.x, low.y, high.y, x.x, x.y);
-  kernels::mma_16816(acc, low.z, high.z, low.w, high.w, x.z, x.w);
+template <int Tiles8, int Chains>
+__device__ __forceinline__ void multiply_octet(float (&acc)[Chains][Tiles8][4], int n, const uint4& low,
+                                               const uint4& high, const uint4& x) {
+  kernels::mma_16816(acc[0][n], low.x, high.x, low.y, high.y, x.x, x.y);
+  kernels::mma_16816(acc[Chains - 1][n], low.z, high.z, low.w, high.w, x.z, x.w);
 }
 
 template <int Books>
@@ -48,14 +50,17 @@ struct PackedWords {
         quad(lane & 3),
         copy(static_cast<uint32_t>(lane & 7) * 16) {}
 
+  /// A thread loads a codeword once and stores its eight copies; the order is turned by lane, so that the eight lanes of a
+  /// store phase meet eight bank groups.
   __device__ void setup() const {
-    constexpr int kWords = Books * 256 * 8;
-#pragma unroll 4
-    for (int i = static_cast<int>(threadIdx.x); i < kWords; i += static_cast<int>(blockDim.x)) {
-      const int entry = (i >> 3) & 255, book = i >> 11;
+#pragma unroll 2
+    for (int i = static_cast<int>(threadIdx.x); i < Books * 256; i += static_cast<int>(blockDim.x)) {
+      const int entry = i & 255, book = i >> 8;
       const uint4 word = entry < w.entries ? kernels::load_table16(w.codebooks + (book * w.entries + entry) * 8)
                                            : make_uint4(0, 0, 0, 0);
-      *reinterpret_cast<uint4*>(table + (book >> 1) * 65536 + entry * 256 + (book & 1) * 128 + (i & 7) * 16) = word;
+      unsigned char* to = table + (book >> 1) * 65536 + entry * 256 + (book & 1) * 128;
+#pragma unroll
+      for (int k = 0; k < 8; ++k) *reinterpret_cast<uint4*>(to + ((k + i) & 7) * 16) = word;
     }
   }
   __device__ void fetch(Codes& codes, int tile, int block, int, int blocks) const {
@@ -69,8 +74,8 @@ struct PackedWords {
       for (int s = 0; s < 8; ++s)
         codes.words[u][s] = block < blocks ? kernels::load_stream4(from + u * w.unit_bytes + s * 64) : 0U;
   }
-  template <int Tiles8, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Tiles8][4]) const {
+  template <int Tiles8, int Chains, class X>
+  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
 #pragma unroll
     for (int s = 0; s < 8; ++s) {
 #pragma unroll
@@ -83,7 +88,7 @@ struct PackedWords {
           const uint4 low = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | (slot << 4)));
           const uint4 high = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | ((slot + 2) << 4)));
 #pragma unroll
-          for (int n = 0; n < Tiles8; ++n) multiply_octet(acc[n], low, high, x(s, 0, n));
+          for (int n = 0; n < Tiles8; ++n) multiply_octet<Tiles8, Chains>(acc, n, low, high, x(s, 0, n));
         }
     }
   }
@@ -141,8 +146,8 @@ struct GatherWords {
     const uint32_t code = (index & 1 ? pair >> 16 : pair) & mask;
     return kernels::load_table16(w.codebooks + (((static_cast<uint32_t>(book) << w.nbits) + code) * Parts + part) * 8);
   }
-  template <int Tiles8, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Tiles8][4]) const {
+  template <int Tiles8, int Chains, class X>
+  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
 #pragma unroll
     for (int s = 0; s < 8; ++s)
 #pragma unroll
@@ -152,7 +157,7 @@ struct GatherWords {
           const uint4 low = word(codes.words[0], s * Books + m, m, part);
           const uint4 high = word(codes.words[1], s * Books + m, m, part);
 #pragma unroll
-          for (int n = 0; n < Tiles8; ++n) multiply_octet(acc[n], low, high, x(s, part, n));
+          for (int n = 0; n < Tiles8; ++n) multiply_octet<Tiles8, Chains>(acc, n, low, high, x(s, part, n));
         }
   }
 
@@ -190,7 +195,7 @@ Status run_packed(const AdditiveShape& shape, const AdditiveCudaCall& call) {
     if (count <= 8)
       status = mma::run<Decoder, 1, 16, 1, true, 1>(p, call.programmatic, stream);
     else if (count <= 16)
-      status = mma::run<Decoder, 2, 8, 2, true, 1>(p, call.programmatic, stream);
+      status = mma::run<Decoder, 2, 16, 1, true, 1>(p, call.programmatic, stream);
     else
       status = mma::run<Decoder, 4, 8, 1, true, 1>(p, call.programmatic, stream);
     if (status != Status::kOk) return status;

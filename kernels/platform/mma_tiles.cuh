@@ -63,9 +63,50 @@ __device__ __forceinline__ uint4 load_octet(const Common& c, int token, int64_t 
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+/// Named barriers: the buffer is full (0, 1) or empty (2, 3); the computing warps among themselves (4).
+__device__ __forceinline__ void barrier_wait(int id, int threads) {
+  asm volatile("barrier.sync %0, %1;" ::"r"(id + 1), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(int id, int threads) {
+  asm volatile("barrier.arrive %0, %1;" ::"r"(id + 1), "r"(threads) : "memory");
+}
+
+/// Adds the warps' sums of one tile in a fixed order, and finishes its rows after the last chunk; run by one warp, a lane
+/// taking four rows of one token at a time.
+template <int Tiles8, int Warps>
+__device__ __forceinline__ void reduce_tile(const Common& c, const float* buffer, float* sums, int64_t tile, bool first,
+                                            bool last) {
+  constexpr int kTokens = Tiles8 * 8;
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  const int64_t row0 = tile * 16 + lane % 4 * 4;
+#pragma unroll
+  for (int j = 0; j < Tiles8; ++j) {
+    const int token = j * 8 + lane / 4;
+    const float* from = buffer + token * kPitch + lane % 4 * 4;
+    float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int w = 0; w < Warps; ++w) {
+      const float4 v = *reinterpret_cast<const float4*>(from + w * kTokens * kPitch);
+      sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+    }
+    if (!first || !last) {
+      float4& cell = *reinterpret_cast<float4*>(sums + token * 16 + lane % 4 * 4);
+      if (!first) sum.x += cell.x, sum.y += cell.y, sum.z += cell.z, sum.w += cell.w;
+      cell = sum;
+    }
+    if (!last || token >= c.batch) continue;
+    const float value[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (row0 + i < c.rows) finish(c.out, value[i], row0 + i, token, c.rows);
+  }
+}
+
 template <class Decoder, int Tiles8, int Warps, int Blocks, bool InRegisters, int CtasPerSm>
 __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_constant__ Params<Decoder> params) {
   using S = Shape<Decoder, Tiles8, Warps, Blocks, InRegisters>;
+  // Products that add to the same accumulator wait for each other: few token tiles get two chains each.
+  constexpr int kChains = Tiles8 == 1 ? 2 : 1;
   extern __shared__ __align__(128) unsigned char shared[];
   const Common& c = params.common;
   const int warp = static_cast<int>(threadIdx.x) >> 5, lane = static_cast<int>(threadIdx.x) & 31;
@@ -76,15 +117,29 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
   trigger_dependents();
 
   Decoder decoder(params.weights, shared, lane);
-  decoder.setup();
   typename Decoder::Codes now[Blocks], next[Blocks];
   const int first_tile = static_cast<int>(blockIdx.x), stride = static_cast<int>(gridDim.x);
+  const int tiles_here = (c.tiles - first_tile + stride - 1) / stride, total = tiles_here * c.chunks;
 #pragma unroll
   for (int b = 0; b < Blocks; ++b) decoder.fetch(next[b], first_tile, warp * Blocks + b, c.tiles, c.blocks);
+  if (warp == 0 && first_tile + lane * stride < c.tiles) {  // the epilogue's numbers: into L2 while there is time
+    const int64_t row = (first_tile + lane * stride) * int64_t{16};
+    if (c.out.scales) asm volatile("prefetch.global.L2 [%0];" ::"l"(c.out.scales + row));
+    if (c.out.bias) asm volatile("prefetch.global.L2 [%0];" ::"l"(c.out.bias + row));
+  }
+  decoder.setup();
   __syncthreads();  // the decoder's tables stand
   wait_for_previous();
 
-  int buffer = 0;
+  const auto reduce_step = [&](int step) {
+    const int chunk = step / tiles_here, local = step % tiles_here;
+    barrier_wait(step & 1, Warps * 32);
+    reduce_tile<Tiles8, Warps>(c, reduce + (step & 1) * Warps * S::kTokens * kPitch, sums + local * S::kTokens * 16,
+                               first_tile + local * int64_t{stride}, chunk == 0, chunk + 1 == c.chunks);
+    if (step + 2 < total) barrier_arrive(2 + (step & 1), Warps * 32);
+  };
+
+  int step = 0;
   for (int chunk = 0; chunk < c.chunks; ++chunk) {
     const int64_t chunk_begin = static_cast<int64_t>(chunk) * S::kChunkInputs;
     const int block0 = (chunk * Warps + warp) * Blocks;
@@ -102,7 +157,7 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
                   c, n * 8 + r,
                   int64_t{block0 + b} * kBlockInputs<Decoder> + (Decoder::octet(s, t) * Decoder::kParts + part) * 8);
     } else {
-      if (chunk > 0) __syncthreads();  // everyone is done with the last chunk's x
+      if (chunk > 0) barrier_wait(4, Warps * 32);  // everyone is done with the last chunk's x
       constexpr int kOctets = S::kChunkInputs / 8;
       // Places of absent tokens stay as they are: a column of the product depends on its own token only.
       for (int i = static_cast<int>(threadIdx.x); i < c.batch * kOctets; i += Warps * 32) {
@@ -110,10 +165,9 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
         *reinterpret_cast<uint4*>(x_shared + token * S::kXPitch + octet * 8) =
             load_octet(c, token, chunk_begin + octet * 8);
       }
-      __syncthreads();
+      barrier_wait(4, Warps * 32);
     }
-    int local = 0;
-    for (int tile = first_tile; tile < c.tiles; tile += stride, ++local) {
+    for (int tile = first_tile; tile < c.tiles; tile += stride, ++step) {
 #pragma unroll
       for (int b = 0; b < Blocks; ++b) now[b] = next[b];
       // The next tile, or the first tile of the next chunk.
@@ -122,11 +176,11 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
       const int ahead_block = same_chunk ? block0 : block0 + Warps * Blocks;
 #pragma unroll
       for (int b = 0; b < Blocks; ++b) decoder.fetch(next[b], ahead_tile, ahead_block + b, c.tiles, c.blocks);
-      float acc[Tiles8][4] = {};
+      float acc[kChains][Tiles8][4] = {};
 #pragma unroll
       for (int b = 0; b < Blocks; ++b) {
         if (block0 + b >= c.blocks) break;
-        decoder.template multiply<Tiles8>(
+        decoder.template multiply<Tiles8, kChains>(
             now[b],
             [&](int s, int part, int n) -> uint4 {
               if constexpr (InRegisters) {
@@ -139,31 +193,23 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
             },
             acc);
       }
+      const int buffer = step & 1;
+      if (step > 0 && (step - 1) % Warps == warp) reduce_step(step - 1);  // nobody is held up: two buffers
+      if (step >= 2 && (step - 2) % Warps != warp) barrier_wait(2 + buffer, Warps * 32);
       float* mine = reduce + (buffer * Warps + warp) * S::kTokens * kPitch;
 #pragma unroll
-      for (int n = 0; n < Tiles8; ++n)
+      for (int n = 0; n < Tiles8; ++n) {
+        float v[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v[i] = kChains == 2 ? acc[0][n][i] + acc[kChains - 1][n][i] : acc[0][n][i];
 #pragma unroll
         for (int i = 0; i < 2; ++i)
-          *reinterpret_cast<float2*>(mine + (n * 8 + 2 * t + i) * kPitch + 2 * r) =
-              make_float2(acc[n][i], acc[n][i + 2]);
-      __syncthreads();
-      for (int i = static_cast<int>(threadIdx.x); i < S::kTokens * 16; i += Warps * 32) {
-        const int token = i / 16, row = i % 16;
-        const float* from = reduce + buffer * Warps * S::kTokens * kPitch + token * kPitch + row;
-        float sum = 0;
-#pragma unroll
-        for (int w = 0; w < Warps; ++w) sum += from[w * S::kTokens * kPitch];
-        if (c.chunks > 1) {
-          float& total = sums[local * S::kTokens * 16 + i];
-          sum += chunk > 0 ? total : 0.F;
-          total = sum;
-        }
-        const int64_t out_row = int64_t{tile} * 16 + row;
-        if (chunk + 1 == c.chunks && token < c.batch && out_row < c.rows) finish(c.out, sum, out_row, token, c.rows);
+          *reinterpret_cast<float2*>(mine + (n * 8 + 2 * t + i) * kPitch + 2 * r) = make_float2(v[i], v[i + 2]);
       }
-      buffer ^= 1;
+      if (step % Warps != warp) barrier_arrive(buffer, Warps * 32);
     }
   }
+  if ((total - 1) % Warps == warp) reduce_step(total - 1);
 }
 
 /// Host side: picks the grid and launches. `batch` must fit Tiles8 * 8 tokens.

@@ -122,10 +122,10 @@ inline std::vector<std::string> codes(const std::vector<Problem>& problems) {
   return out;
 }
 
-#define EXPECT_TREE(tree, expected)                                            \
-  do {                                                                         \
-    const ::aqlm_exp::config::Node made_ = (tree);                             \
-    EXPECT_TRUE(same_data(made_, yaml(expected))) << "got " << to_json(made_); \
+#define EXPECT_TREE(tree, expected)                                                                \
+  do {                                                                                             \
+    const ::aqlm_exp::config::Node made_ = (tree);                                                 \
+    EXPECT_TRUE(same_data(made_, ::aqlm_exp::config::yaml(expected))) << "got " << to_json(made_); \
   } while (false)
 
 }  // namespace aqlm_exp::config
