@@ -13,6 +13,7 @@ const MethodRegistry& methods() {
     register_rtn(list);
     register_nf4(list);
     register_fp4(list);
+    register_llm_int8(list);
     return list;
   }();
   return registry;

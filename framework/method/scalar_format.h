@@ -25,7 +25,7 @@ class ScalarFormats {
   struct Limits {
     int64_t min_nbits = 2, max_nbits = 8;
     int64_t group_size = 128;  ///< when the configuration names none
-    int64_t min_group_size = -1;
+    int64_t min_group_size = -1, max_group_size = int64_t{1} << 20;
   };
   /// Reads the section quant of the config's root.
   ScalarFormats(config::Reader& root, const Limits& limits);

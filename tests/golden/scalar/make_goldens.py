@@ -214,4 +214,20 @@ def bnb_cases():
     return {"cases": cases, "map": floats(bnb.create_dynamic_map())}
 
 
-print(json.dumps({"bnb": bnb_cases(), "hqq": hqq_cases(), "gptq": gptq_cases(), "awq": awq_cases()}))
+def int8_cases():
+    import bitsandbytes as bnb
+    cases = []
+    for scale, threshold in [(1.2, 6.0), (4.0, 6.0), (1.0, 0.0)]:
+        layer = bnb.nn.Linear8bitLt(96, 20, bias=False, has_fp16_weights=False, threshold=threshold)
+        layer.weight = bnb.nn.Int8Params(weights(91, 20, 96), requires_grad=False, has_fp16_weights=False)
+        layer = layer.to("cpu")
+        x = (inputs(92, 12, 96) * scale).half()
+        activations, maxima, outliers = bnb.functional.int8_vectorwise_quant(x.clone(), threshold=threshold)
+        cases.append({"scale": scale, "threshold": threshold, "weight_maxima": floats(layer.weight.SCB),
+                      "weight_codes": hex_codes(layer.weight.CB.to(torch.int16) + 128), "token_maxima": floats(maxima),
+                      "token_codes": hex_codes(activations.to(torch.int16) + 128),
+                      "outliers": outliers.tolist() if outliers is not None else [], "output": floats(layer(x))})
+    return cases
+
+
+print(json.dumps({"int8": int8_cases(), "bnb": bnb_cases(), "hqq": hqq_cases(), "gptq": gptq_cases(), "awq": awq_cases()}))
