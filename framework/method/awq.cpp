@@ -25,7 +25,7 @@ constexpr const char* kStageNames[] = {"q,k,v", "o", "gate,up", "down"};
 
 class Awq final : public Method {
  public:
-  explicit Awq(config::Reader& root) : formats_(root, /*min_nbits=*/2, /*default_group_size=*/128) {
+  explicit Awq(config::Reader& root) : formats_(root, {}) {
     config::Reader keys = root.section("method");
     symmetric_ = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
     scale_ = keys.flag("scale", {.fallback = true, .doc = "search and fold channel scales"});

@@ -11,6 +11,9 @@ const MethodRegistry& methods() {
     register_awq(list);
     register_hqq(list);
     register_rtn(list);
+    register_nf4(list);
+    register_fp4(list);
+    register_llm_int8(list);
     return list;
   }();
   return registry;

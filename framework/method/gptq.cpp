@@ -16,7 +16,7 @@ namespace {
 
 class Gptq final : public Method {
  public:
-  explicit Gptq(config::Reader& root) : formats_(root, /*min_nbits=*/2, /*default_group_size=*/128) {
+  explicit Gptq(config::Reader& root) : formats_(root, {}) {
     config::Reader keys = root.section("method");
     options_.symmetric = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
     options_.mse = keys.flag("mse", {.fallback = false, .doc = "shrink each range to the least sum of |error|^2.4"});

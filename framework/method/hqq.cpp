@@ -14,7 +14,7 @@ namespace {
 
 class Hqq final : public Method {
  public:
-  explicit Hqq(config::Reader& root) : formats_(root, /*min_nbits=*/1, /*default_group_size=*/64) {
+  explicit Hqq(config::Reader& root) : formats_(root, {.min_nbits = 1, .group_size = 64}) {
     config::Reader keys = root.section("method");
     options_.axis = keys.integer(
         "axis",

@@ -14,7 +14,7 @@ namespace {
 
 class Rtn final : public Method {
  public:
-  explicit Rtn(config::Reader& root) : formats_(root, /*min_nbits=*/2, /*default_group_size=*/128) {
+  explicit Rtn(config::Reader& root) : formats_(root, {}) {
     config::Reader keys = root.section("method");
     const std::string grid = keys.text("grid", {.fallback = "awq",
                                                 .choices = {"awq", "gptq"},

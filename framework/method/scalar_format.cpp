@@ -9,33 +9,33 @@
 namespace aqlm_exp::method {
 namespace {
 
-constexpr int64_t kMaxGroupSize = int64_t{1} << 20;
-
 void check_group_size(const char* key, int64_t group_size) {
   if (group_size == 0) throw ConfigError(fmt::format("{}: got 0, need >= 1, or -1 for one group per row", key));
 }
 
 }  // namespace
 
-ScalarFormats::ScalarFormats(config::Reader& root, int64_t min_nbits, int64_t default_group_size) {
+ScalarFormats::ScalarFormats(config::Reader& root, const Limits& limits) {
   config::Reader quant = root.section("quant", {.doc = "how weights are stored"});
-  common_.nbits =
-      quant.integer("nbits", {.fallback = 4, .min = min_nbits, .max = 8, .unit = "bits", .doc = "bits of a code"});
-  common_.group_size =
-      quant.integer("group_size", {.fallback = default_group_size,
-                                   .min = -1,
-                                   .max = kMaxGroupSize,
-                                   .unit = "weights",
-                                   .doc = "weights that share a scale and a zero point; -1: a whole row"});
+  common_.nbits = quant.integer(
+      "nbits",
+      {.fallback = 4, .min = limits.min_nbits, .max = limits.max_nbits, .unit = "bits", .doc = "bits of a code"});
+  common_.group_size = quant.integer("group_size", {.fallback = limits.group_size,
+                                                    .min = limits.min_group_size,
+                                                    .max = limits.max_group_size,
+                                                    .unit = "weights",
+                                                    .doc = "weights that share a scale; -1: a whole row"});
   check_group_size("quant.group_size", common_.group_size);
   quant.sections(
       "overrides", {.doc = "other choices for some linears; the last match decides"}, [&](config::Reader& in) {
         Override entry;
         entry.match = in.text("match", {.doc = "regular expression (ECMAScript), searched for in the linear's name"});
-        entry.nbits =
-            in.optional_integer("nbits", {.min = min_nbits, .max = 8, .unit = "bits", .doc = "bits of a code"});
-        entry.group_size = in.optional_integer(
-            "group_size", {.min = -1, .max = kMaxGroupSize, .unit = "weights", .doc = "as quant.group_size"});
+        entry.nbits = in.optional_integer(
+            "nbits", {.min = limits.min_nbits, .max = limits.max_nbits, .unit = "bits", .doc = "bits of a code"});
+        entry.group_size = in.optional_integer("group_size", {.min = limits.min_group_size,
+                                                              .max = limits.max_group_size,
+                                                              .unit = "weights",
+                                                              .doc = "as quant.group_size"});
         entry.skip = in.flag("skip", {.fallback = false, .doc = "leave these linears unquantised"});
         if (in.describing()) return;
         if (entry.group_size) check_group_size("quant.overrides: group_size", *entry.group_size);

@@ -21,9 +21,14 @@ struct ScalarFormat {
 
 class ScalarFormats {
  public:
+  /// What a method can store, and its customary group size.
+  struct Limits {
+    int64_t min_nbits = 2, max_nbits = 8;
+    int64_t group_size = 128;  ///< when the configuration names none
+    int64_t min_group_size = -1, max_group_size = int64_t{1} << 20;
+  };
   /// Reads the section quant of the config's root.
-  /// @param default_group_size the method's own customary one
-  ScalarFormats(config::Reader& root, int64_t min_nbits, int64_t default_group_size);
+  ScalarFormats(config::Reader& root, const Limits& limits);
 
   /// The last override whose regular expression occurs in `linear` decides each of its keys.
   /// @param linear "model.layers.0.self_attn.q_proj"

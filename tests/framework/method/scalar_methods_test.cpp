@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "framework/backend/backend.h"
 #include "framework/base/error.h"
 #include "framework/method/awq_block.h"
 #include "framework/method/block_loop.h"
@@ -96,6 +97,50 @@ TEST(ScalarMethods, AreDeterministic) {
       EXPECT_TRUE(a.model.linears()[i]->weight->dequantise().equal(b.model.linears()[i]->weight->dequantise()));
     }
   }
+}
+
+TEST(ScalarMethods, FourBitTablesReplaceEveryLinear) {
+  const model::Model original = test::tiny_model(1);
+  for (const std::string type : {"nf4", "fp4"}) {
+    const Outcome plain = quantise(original, R"({"method":{"type":")" + type + R"("},"quant":{"group_size":32}})");
+    const Outcome dq =
+        quantise(original, R"({"method":{"type":")" + type + R"(","double_quant":true},"quant":{"group_size":32}})");
+    for (const model::Linear* linear : plain.model.linears()) EXPECT_EQ(linear->weight->format(), type + " g32");
+    EXPECT_EQ(dq.model.linears()[13]->weight->format(), type + "-dq g32");
+    EXPECT_GT(plain.error, 0);
+    EXPECT_LT(dq.error, 2 * plain.error);
+    EXPECT_DOUBLE_EQ(model::quantised_bits(plain.model).per_weight(), 5);
+  }
+}
+
+TEST(LlmInt8, RunsOnItsOwnBackendOnly) {
+  const c10::NoGradGuard no_grad;
+  const model::Model original = test::tiny_model(1);
+  Outcome outcome =
+      quantise(original, R"({"method":{"type":"llm_int8"},"quant":{"overrides":[{"match":"o_proj","skip":true}]}})");
+  const auto backend = [](const std::string& json) {
+    const config::Node root = config::from_json(json, "test");
+    config::Reader reader(root);
+    return reader.component("backend", backend::backends(), "");
+  };
+  try {
+    outcome.model.prepare(*backend(R"({"backend":{"type":"dense"}})"));
+    FAIL() << "float activations were taken for LLM.int8";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("use backend.type: llm_int8"));
+  }
+  outcome.model.clear_ops();
+  const auto int8 = backend(R"({"backend":{"type":"llm_int8","threshold":6.0}})");
+  outcome.model.prepare(*int8);
+  EXPECT_EQ(outcome.model.blocks[0].q_proj.op->kernel(), "llm_int8");
+  EXPECT_EQ(outcome.model.blocks[0].o_proj.op->kernel(), "dense");
+  const at::Tensor ids = some_calibration().input_ids;
+  const at::Tensor exact = original.forward(ids), ours = outcome.model.forward(ids);
+  const double relative = ((ours - exact).square().mean() / exact.square().mean()).item<double>();
+  EXPECT_GT(relative, 0);
+  EXPECT_LT(relative, 2e-3);
+  Outcome other = quantise(original, R"({"method":{"type":"rtn"},"quant":{"group_size":16}})");
+  EXPECT_THROW(other.model.prepare(*int8), ConfigError);
 }
 
 TEST(ScalarMethods, SettingNamesWhatWasChosen) {

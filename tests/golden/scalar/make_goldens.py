@@ -4,6 +4,7 @@ Packages (installed with `pip install --no-deps`; only the named files of each a
   hqq 0.2.8.post1    hqq/core/quantize.py, optimize.py, bitpack.py
   auto-gptq 0.7.1    auto_gptq/quantization/gptq.py, quantizer.py (IST-DASLab's algorithm, returning scales and zeros)
   autoawq 0.2.9      awq/quantize/quantizer.py (duo_scaling False is llm-awq's rule)
+  bitsandbytes 0.50.2  its CPU backend
   torch 2.11.0, numpy 2.4.6, Python 3.11
 
 Command:  python tests/golden/scalar/make_goldens.py > tests/golden/scalar/goldens.json
@@ -71,7 +72,7 @@ def hex_codes(codes):
 
 
 def floats(tensor):
-    return [float(np.float32(v)) for v in tensor.flatten().tolist()]
+    return [float(str(np.float32(v))) for v in tensor.flatten().tolist()]  # the shortest digits of a float32
 
 
 # ---- hqq ------------------------------------------------------------------------------------------------------------
@@ -196,4 +197,37 @@ def awq_cases():
     return cases
 
 
-print(json.dumps({"hqq": hqq_cases(), "gptq": gptq_cases(), "awq": awq_cases()}))
+# ---- bitsandbytes ------------------------------------------------------------------------------------------------------
+def bnb_cases():
+    import bitsandbytes.functional as bnb
+    cases = []
+    for quant_type, block_size, double in [("nf4", 64, False), ("nf4", 64, True), ("fp4", 64, False),
+                                           ("fp4", 128, True), ("nf4", 32, True)]:
+        w = weights(81, 30, 700)  # rows share blocks; the last block is short; more than 256 blocks of 64 and of 32
+        w[3, :200] = 0            # blocks of zeros
+        packed, state = bnb.quantize_4bit(w, blocksize=block_size, compress_statistics=double, quant_type=quant_type)
+        back = bnb.dequantize_4bit(packed, state)
+        maxima = bnb.dequantize_blockwise(state.absmax, state.state2) + state.offset if double else state.absmax
+        cases.append({"type": quant_type, "block_size": block_size, "double": double,
+                      "maxima": floats(maxima), "sample": floats(back.flatten()[::37]),
+                      "mean_abs": float(back.double().abs().mean())})
+    return {"cases": cases, "map": floats(bnb.create_dynamic_map())}
+
+
+def int8_cases():
+    import bitsandbytes as bnb
+    cases = []
+    for scale, threshold in [(1.2, 6.0), (4.0, 6.0), (1.0, 0.0)]:
+        layer = bnb.nn.Linear8bitLt(96, 20, bias=False, has_fp16_weights=False, threshold=threshold)
+        layer.weight = bnb.nn.Int8Params(weights(91, 20, 96), requires_grad=False, has_fp16_weights=False)
+        layer = layer.to("cpu")
+        x = (inputs(92, 12, 96) * scale).half()
+        activations, maxima, outliers = bnb.functional.int8_vectorwise_quant(x.clone(), threshold=threshold)
+        cases.append({"scale": scale, "threshold": threshold, "weight_maxima": floats(layer.weight.SCB),
+                      "weight_codes": hex_codes(layer.weight.CB.to(torch.int16) + 128), "token_maxima": floats(maxima),
+                      "token_codes": hex_codes(activations.to(torch.int16) + 128),
+                      "outliers": outliers.tolist() if outliers is not None else [], "output": floats(layer(x))})
+    return cases
+
+
+print(json.dumps({"int8": int8_cases(), "bnb": bnb_cases(), "hqq": hqq_cases(), "gptq": gptq_cases(), "awq": awq_cases()}))
