@@ -236,12 +236,23 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
       for (int i = static_cast<int>(threadIdx.x); i < tiles * 16; i += static_cast<int>(blockDim.x)) partial[i] = 0;
     }
 
-    if (splits > 1)
-      cluster_sync();
-    else
-      __syncthreads();
-    for (int i = split * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x); i < tiles * 16;
-         i += splits * static_cast<int>(blockDim.x)) {
+    // Each CTA of the cluster finishes its share of the rows; scale, bias and residual are fetched before the wait.
+    const int share = (tiles * 16 + splits - 1) / splits;
+    const int stop = (split + 1) * share < tiles * 16 ? (split + 1) * share : tiles * 16;
+    for (int i = split * share + static_cast<int>(threadIdx.x), turn = 0; turn * static_cast<int>(blockDim.x) < share;
+         i += static_cast<int>(blockDim.x), ++turn) {
+      const int64_t row = row0 + i, at = token * linear.rows + row;
+      const bool mine = i < stop && row < linear.rows;
+      const float scale = mine ? __half2float(linear.out.scales[row]) : 0.F;
+      const float bias = mine && linear.out.bias ? __half2float(linear.out.bias[row]) : 0.F;
+      const float residual = mine && linear.out.residual ? __half2float(__ldcg(linear.out.residual + at)) : 0.F;
+      if (turn == 0) {
+        if (splits > 1)
+          cluster_sync();
+        else
+          __syncthreads();
+      }
+      if (!mine) continue;
       float sum = 0;
       if (splits > 1) {
         // All loads first: an addition behind each would wait 200 clocks eight times.
@@ -254,7 +265,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
       } else {
         sum = partial[i];
       }
-      if (row0 + i < linear.rows) kernels::finish(linear.out, sum, row0 + i, token, linear.rows);
+      linear.out.y[at] = __float2half_rn(fmaf(sum, scale, bias) + residual);
     }
     if (splits > 1)
       cluster_sync();  // nobody leaves, or overwrites sums, while others read

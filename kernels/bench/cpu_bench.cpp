@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <random>
@@ -53,15 +54,34 @@ std::vector<float> normal(int64_t n, float sigma, unsigned seed) {
   for (float& value : v) value = draw(engine);
   return v;
 }
-void random_bytes(void* p, int64_t size, unsigned seed) {
+void random_bytes(void* p, int64_t size, uint64_t seed) {
   uint64_t state = seed * 0x9E3779B97F4A7C15ULL + 1;
   auto* out = static_cast<unsigned char*>(p);
-  for (int64_t i = 0; i < size; ++i) {
+  for (int64_t i = 0; i + 8 <= size; i += 8) {
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
-    out[i] = static_cast<unsigned char>(state >> 32);
+    std::memcpy(out + i, &state, 8);
   }
+}
+
+/// Weights of all cases rotate over the same pools: repetitions are interleaved, so a case cannot keep its own.
+struct Pools {
+  static constexpr int64_t kSlack = int64_t{512} << 20;
+  Bytes bits, floats, halves;  // any bits are valid codes; fp32 and bf16 weights in [-0.02, 0.02)
+  Pools() : bits(kRotateBytes + kSlack), floats(kRotateBytes + kSlack), halves(kRotateBytes + kSlack) {
+    random_bytes(bits.as(), kRotateBytes + kSlack, 6);
+    const int64_t n = (kRotateBytes + kSlack) / 4;
+    for (int64_t i = 0; i < n; ++i)
+      floats.as<float>()[i] =
+          (static_cast<float>(bits.as<uint32_t>()[i % (int64_t{4} << 20)] >> 8) / 16777216.0F - 0.5F) * 0.04F;
+    for (int64_t i = 0; i < 2 * n; ++i)
+      halves.as<uint16_t>()[i] = static_cast<uint16_t>(floats.as<uint32_t>()[i % (int64_t{4} << 20)] >> 16);
+  }
+};
+const Pools& pools() {
+  static const Pools instance;
+  return instance;
 }
 
 double relative_error(const std::vector<float>& y, const std::vector<double>& expected) {
@@ -84,7 +104,7 @@ void time_calls(benchmark::State& state, int64_t copies, int64_t bytes, double e
     return;
   }
   int64_t i = 0;
-  for (int64_t k = 0; k < copies; ++k) call(k);
+  for (int64_t k = 0; k < std::min<int64_t>(copies, 3); ++k) call(k);
   for (auto _ : state) call(i++ % copies);
   state.SetBytesProcessed(state.iterations() * bytes);
 }
@@ -92,9 +112,10 @@ int64_t copies_of(int64_t bytes) { return std::max<int64_t>(2, (kRotateBytes + b
 
 void dense(benchmark::State& state, int64_t rows, int64_t inputs, int64_t batch, at::ScalarType type) {
   const int64_t bytes = rows * inputs * (type == at::kFloat ? 4 : 2);
+  const Bytes& pool = type == at::kFloat ? pools().floats : pools().halves;
   std::vector<at::Tensor> weights;
   for (int64_t i = 0; i < copies_of(bytes); ++i)
-    weights.push_back(at::randn({rows, inputs}, at::TensorOptions().dtype(at::kFloat)).to(type));
+    weights.push_back(at::from_blob(pool.as<char>() + i * bytes, {rows, inputs}, at::TensorOptions().dtype(type)));
   const at::Tensor x = at::randn({batch, inputs}).to(type);
   time_calls(state, static_cast<int64_t>(weights.size()), bytes, 0,
              [&](int64_t i) { benchmark::DoNotOptimize(at::linear(x, weights[static_cast<size_t>(i)])); });
@@ -112,12 +133,11 @@ void additive(benchmark::State& state, AdditiveShape shape, int64_t batch, CpuIs
   const Bytes packed_books(am::additive_lut_cpu_packed_codebook_floats(shape) * 4);
   am::additive_lut_cpu_pack_codebooks(shape, books.data(), packed_books.as<float>());
   const int64_t code_bytes = am::additive_lut_cpu_packed_code_bytes(shape), copies = copies_of(code_bytes);
-  const Bytes codes(code_bytes * copies);
+  const Bytes known(code_bytes);  // codes whose answer is checked; the rotated ones are random
   const Bytes workspace(am::additive_lut_cpu_workspace_bytes(shape, batch, kThreads, isa));
   std::vector<uint8_t> natural(static_cast<size_t>(shape.num_codes()));
   random_bytes(natural.data(), shape.num_codes(), 5);
-  am::additive_lut_cpu_pack_codes(shape, natural.data(), codes.as<uint8_t>());
-  random_bytes(codes.as<uint8_t>() + code_bytes, code_bytes * (copies - 1), 6);
+  am::additive_lut_cpu_pack_codes(shape, natural.data(), known.as<uint8_t>());
   am::AdditiveLutCpuCall call;
   call.packed_codebooks = packed_books.as<float>();
   call.scales = scales.data();
@@ -128,10 +148,11 @@ void additive(benchmark::State& state, AdditiveShape shape, int64_t batch, CpuIs
   call.threads = kThreads;
   call.isa = isa;
   const auto run = [&](int64_t i) {
-    call.packed_codes = codes.as<uint8_t>() + i * code_bytes;
+    call.packed_codes = pools().bits.as<uint8_t>() + i * code_bytes;
     am::additive_lut_cpu(shape, call);
   };
-  run(0);
+  call.packed_codes = known.as<uint8_t>();
+  am::additive_lut_cpu(shape, call);
   // Checked on the first 256 rows: the double reference is slow.
   AdditiveShape head = shape;
   head.out_features = 256;
@@ -151,8 +172,6 @@ void generic(benchmark::State& state, AdditiveShape shape, int64_t batch) {
   const std::vector<float> scales = normal(shape.out_features, 0.05F, 2), x = normal(batch * shape.in_features, 1, 3);
   std::vector<float> y(static_cast<size_t>(batch * shape.out_features));
   const int64_t code_bytes = shape.num_codes() * (shape.nbits_per_codebook > 8 ? 2 : 1), copies = copies_of(code_bytes);
-  const Bytes codes(code_bytes * copies);
-  random_bytes(codes.as(), code_bytes * copies, 6);
   am::AdditiveGenericCpuCall call;
   call.codebooks = books.data();
   call.scales = scales.data();
@@ -161,7 +180,7 @@ void generic(benchmark::State& state, AdditiveShape shape, int64_t batch) {
   call.batch = batch;
   call.threads = kThreads;
   time_calls(state, copies, code_bytes, 0, [&](int64_t i) {
-    call.codes = codes.as<uint8_t>() + i * code_bytes;
+    call.codes = pools().bits.as<uint8_t>() + i * code_bytes;
     am::additive_generic_cpu(shape, call);
   });
 }
@@ -182,12 +201,12 @@ void scalar(benchmark::State& state, ScalarShape shape, int64_t batch, CpuIsa is
   const int64_t code_bytes = sm::scalar_cpu_packed_code_bytes(shape),
                 scale_bytes = sm::scalar_cpu_packed_scale_bytes(shape);
   const int64_t copies = copies_of(code_bytes + scale_bytes);
-  const Bytes codes(code_bytes * copies), packed_scales(scale_bytes * copies);
+  const Bytes known(code_bytes), packed_scales(scale_bytes * copies);
   const Bytes workspace(sm::scalar_cpu_workspace_bytes(shape, batch));
-  for (int64_t i = 0; i < copies; ++i) {
-    sm::scalar_cpu_pack_codes(shape, natural.data(), codes.as<char>() + i * code_bytes);
-    sm::scalar_cpu_pack_scales(shape, scales.data(), zeros.data(), packed_scales.as<char>() + i * scale_bytes);
-  }
+  sm::scalar_cpu_pack_codes(shape, natural.data(), known.as());
+  sm::scalar_cpu_pack_scales(shape, scales.data(), zeros.data(), packed_scales.as());
+  for (int64_t i = 1; i < copies; ++i)
+    std::memcpy(packed_scales.as<char>() + i * scale_bytes, packed_scales.as(), static_cast<size_t>(scale_bytes));
   sm::ScalarCpuCall call;
   call.levels = nf4 ? sm::kNf4Levels : nullptr;
   call.x = x.data();
@@ -197,11 +216,13 @@ void scalar(benchmark::State& state, ScalarShape shape, int64_t batch, CpuIsa is
   call.threads = kThreads;
   call.isa = isa;
   const auto run = [&](int64_t i) {
-    call.packed_codes = codes.as<char>() + i * code_bytes;
+    call.packed_codes = pools().bits.as<char>() + i * code_bytes;
     call.packed_scales = packed_scales.as<char>() + i * scale_bytes;
     sm::scalar_cpu(shape, call);
   };
-  run(0);
+  call.packed_codes = known.as();
+  call.packed_scales = packed_scales.as();
+  sm::scalar_cpu(shape, call);
   ScalarShape head = shape;
   head.out_features = 256;
   std::vector<double> expected(static_cast<size_t>(batch * 256));
@@ -217,7 +238,7 @@ void add(const std::string& name, std::function<void(benchmark::State&)> body) {
   benchmark::RegisterBenchmark(name.c_str(), [body](benchmark::State& state) { body(state); })
       ->UseRealTime()
       ->Unit(benchmark::kMicrosecond)
-      ->MinTime(0.03);
+      ->MinTime(0.02);
 }
 
 /// Names are "<rows>x<inputs>/b<batch>/<kernel>"; table.py groups by the first two and divides by the fastest fp32.
@@ -254,6 +275,7 @@ void add_all(int64_t rows, int64_t inputs, int64_t batch) {
 
 int main(int argc, char** argv) {
   at::set_num_threads(kThreads);
+  pools();
   for (int64_t batch : {1, 4, 16}) add_all(4096, 4096, batch);
   add_all(14336, 4096, 1);
   benchmark::AddCustomContext("threads", std::to_string(kThreads));

@@ -45,7 +45,8 @@ struct Shape {
   static constexpr int64_t kReduceBytes = int64_t{2} * Warps * kTokens * kPitch * 4;
   static constexpr int64_t kXBytes = InRegisters ? 0 : int64_t{kTokens} * kXPitch * 2;
   static int64_t shared_bytes(int64_t decoder_bytes, int64_t tiles_per_cta, int64_t chunks) {
-    return decoder_bytes + kReduceBytes + kXBytes + (chunks > 1 ? tiles_per_cta * kTokens * 16 * 4 : 0);
+    return decoder_bytes + kReduceBytes + kXBytes + tiles_per_cta * 16 * 8 +
+           (chunks > 1 ? tiles_per_cta * kTokens * 16 * 4 : 0);
   }
 };
 
@@ -72,17 +73,29 @@ __device__ __forceinline__ void barrier_arrive(int id, int threads) {
 }
 
 /// Adds the warps' sums of one tile in a fixed order, and finishes its rows after the last chunk; run by one warp, a lane
-/// taking four rows of one token at a time.
-template <int Tiles8, int Warps>
-__device__ __forceinline__ void reduce_tile(const Common& c, const float* buffer, float* sums, int64_t tile, bool first,
-                                            bool last) {
+/// taking four rows of one token at a time. `ready` waits until all sums are there. extras: (scale, bias) of the 16 rows.
+template <int Tiles8, int Warps, class Ready>
+__device__ __forceinline__ void reduce_tile(const Common& c, const float* buffer, float* sums, const float2* extras,
+                                            int64_t tile, bool first, bool last, Ready&& ready) {
   constexpr int kTokens = Tiles8 * 8;
-  const int lane = static_cast<int>(threadIdx.x) & 31;
-  const int64_t row0 = tile * 16 + lane % 4 * 4;
+  const int lane = static_cast<int>(threadIdx.x) & 31, quad = lane % 4 * 4;
+  const int64_t row0 = tile * 16 + quad;
+  const bool whole = c.rows % 4 == 0;
+  uint2 residual[Tiles8];
+  if (last && c.out.residual && whole) {
+#pragma unroll
+    for (int j = 0; j < Tiles8; ++j) {
+      const int token = j * 8 + lane / 4;
+      residual[j] = token < c.batch && row0 < c.rows
+                        ? __ldcg(reinterpret_cast<const uint2*>(c.out.residual + token * c.rows + row0))
+                        : make_uint2(0, 0);
+    }
+  }
+  ready();
 #pragma unroll
   for (int j = 0; j < Tiles8; ++j) {
     const int token = j * 8 + lane / 4;
-    const float* from = buffer + token * kPitch + lane % 4 * 4;
+    const float* from = buffer + token * kPitch + quad;
     float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll
     for (int w = 0; w < Warps; ++w) {
@@ -90,15 +103,32 @@ __device__ __forceinline__ void reduce_tile(const Common& c, const float* buffer
       sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
     }
     if (!first || !last) {
-      float4& cell = *reinterpret_cast<float4*>(sums + token * 16 + lane % 4 * 4);
+      float4& cell = *reinterpret_cast<float4*>(sums + token * 16 + quad);
       if (!first) sum.x += cell.x, sum.y += cell.y, sum.z += cell.z, sum.w += cell.w;
       cell = sum;
     }
-    if (!last || token >= c.batch) continue;
-    const float value[4] = {sum.x, sum.y, sum.z, sum.w};
+    if (!last || token >= c.batch || row0 >= c.rows) continue;
+    float value[4] = {sum.x, sum.y, sum.z, sum.w};
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (row0 + i < c.rows) finish(c.out, value[i], row0 + i, token, c.rows);
+    for (int i = 0; i < 4; ++i) value[i] = fmaf(value[i], extras[quad + i].x, extras[quad + i].y);
+    __half* y = c.out.y + token * c.rows + row0;
+    if (whole) {
+      if (c.out.residual) {
+        const float2 a = __half22float2(*reinterpret_cast<const __half2*>(&residual[j].x));
+        const float2 b = __half22float2(*reinterpret_cast<const __half2*>(&residual[j].y));
+        value[0] += a.x, value[1] += a.y, value[2] += b.x, value[3] += b.y;
+      }
+      const __half2 pair[2] = {__floats2half2_rn(value[0], value[1]), __floats2half2_rn(value[2], value[3])};
+      *reinterpret_cast<uint2*>(y) = make_uint2(*reinterpret_cast<const uint32_t*>(&pair[0]),
+                                                *reinterpret_cast<const uint32_t*>(&pair[1]));
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (row0 + i >= c.rows) break;
+        if (c.out.residual) value[i] += __half2float(c.out.residual[token * c.rows + row0 + i]);
+        y[i] = __float2half_rn(value[i]);
+      }
+    }
   }
 }
 
@@ -113,7 +143,8 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
   const int r = lane >> 2, t = lane & 3;
   float* reduce = reinterpret_cast<float*>(shared + Decoder::shared_bytes(params.weights));
   __half* x_shared = reinterpret_cast<__half*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes);
-  float* sums = reinterpret_cast<float*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes + S::kXBytes);
+  float2* extras = reinterpret_cast<float2*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes + S::kXBytes);
+  float* sums = reinterpret_cast<float*>(extras + c.tiles_per_cta * 16);
   trigger_dependents();
 
   Decoder decoder(params.weights, shared, lane);
@@ -122,10 +153,10 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
   const int tiles_here = (c.tiles - first_tile + stride - 1) / stride, total = tiles_here * c.chunks;
 #pragma unroll
   for (int b = 0; b < Blocks; ++b) decoder.fetch(next[b], first_tile, warp * Blocks + b, c.tiles, c.blocks);
-  if (warp == 0 && first_tile + lane * stride < c.tiles) {  // the epilogue's numbers: into L2 while there is time
-    const int64_t row = (first_tile + lane * stride) * int64_t{16};
-    if (c.out.scales) asm volatile("prefetch.global.L2 [%0];" ::"l"(c.out.scales + row));
-    if (c.out.bias) asm volatile("prefetch.global.L2 [%0];" ::"l"(c.out.bias + row));
+  for (int i = static_cast<int>(threadIdx.x); i < tiles_here * 16; i += Warps * 32) {
+    const int64_t row = (first_tile + i / 16 * int64_t{stride}) * 16 + i % 16;
+    extras[i] = make_float2(c.out.scales && row < c.rows ? __half2float(c.out.scales[row]) : 1.F,
+                            c.out.bias && row < c.rows ? __half2float(c.out.bias[row]) : 0.F);
   }
   decoder.setup();
   __syncthreads();  // the decoder's tables stand
@@ -133,9 +164,9 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
 
   const auto reduce_step = [&](int step) {
     const int chunk = step / tiles_here, local = step % tiles_here;
-    barrier_wait(step & 1, Warps * 32);
     reduce_tile<Tiles8, Warps>(c, reduce + (step & 1) * Warps * S::kTokens * kPitch, sums + local * S::kTokens * 16,
-                               first_tile + local * int64_t{stride}, chunk == 0, chunk + 1 == c.chunks);
+                               extras + local * 16, first_tile + local * int64_t{stride}, chunk == 0,
+                               chunk + 1 == c.chunks, [&] { barrier_wait(step & 1, Warps * 32); });
     if (step + 2 < total) barrier_arrive(2 + (step & 1), Warps * 32);
   };
 
