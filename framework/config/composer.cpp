@@ -18,7 +18,7 @@ const std::vector<std::string> kRawKeys = {"exp.sweep"};  // sweep texts are ove
 std::optional<std::string> option_text(const Element& element) {
   if (element.kind == Element::Kind::kQuoted) return element.value.as_string();
   if (element.kind != Element::Kind::kBare || element.value.is_null()) return std::nullopt;
-  return element.value.is_string() ? element.value.as_string() : print_element(element);
+  return scalar_text(element.value);
 }
 
 bool is_null(const Element& element) { return element.kind == Element::Kind::kBare && element.value.is_null(); }
@@ -141,10 +141,12 @@ void Composer::add_choice(const Override& override, ChoiceOverrides& choices, st
     item.from_command_line = true;
     item.option = std::move(option);
     item.mark = override.mark;
+    item.option_mark = override.value_mark;
     choices.additions.push_back(std::move(item));
     return;
   }
-  choices.choices.insert_or_assign(key, ChoiceOverrides::Choice{std::move(option), override.mark, override.text});
+  choices.choices.insert_or_assign(
+      key, ChoiceOverrides::Choice{std::move(option), override.mark, override.value_mark, override.text});
 }
 
 const Composer::Base& Composer::base(const std::vector<const Override*>& overrides, bool skip_missing) {

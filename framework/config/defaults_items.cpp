@@ -18,22 +18,6 @@ class Refused {};
   throw Refused();
 }
 
-/// Text of a scalar that names a file: options may be numbers or booleans (4.yaml, true.yaml).
-std::string scalar_text(const Node& node) {
-  switch (node.kind()) {
-    case Node::Kind::kBool:
-      return node.as_bool() ? "true" : "false";
-    case Node::Kind::kInt:
-      return std::to_string(node.as_int());
-    case Node::Kind::kFloat:
-      return float_text(node.as_number());
-    case Node::Kind::kString:
-      return node.as_string();
-    default:
-      return {};
-  }
-}
-
 void check_package(const std::string& package, const Mark& mark, std::vector<Problem>& problems) {
   if (package.find("_group_") != std::string::npos || package.find("_name_") != std::string::npos) {
     refuse(problems, "D111", mark, fmt::format("package word in '{}' was removed from Hydra", package),
@@ -116,6 +100,7 @@ DefaultsItem read_choice(const Node& map, std::vector<Problem>& problems) {
   }
   read_path(key, entry.key_mark, false, item, problems);
   const Node& value = entry.value;
+  item.option_mark = value.mark();
   if (value.is_map()) {
     refuse(problems, "D105", value.mark(),
            fmt::format("choice '{}' names a map, need an option, a list of options or null", entry.key),
@@ -151,7 +136,7 @@ DefaultsItem read_item(const Node& node, std::vector<Problem>& problems) {
            "write '- name', '- group: option' or '- _self_'");
   }
   DefaultsItem item;
-  item.mark = node.mark();
+  item.mark = item.option_mark = node.mark();
   const std::string& text = node.as_string();
   if (text == "_self_") return item;
   if (text.rfind("_self_@", 0) == 0) {

@@ -63,7 +63,7 @@ class Expander {
  private:
   struct FileOverride {
     Option option;
-    Mark mark;
+    Mark mark, option_mark;
     std::string source;  // of the file that holds it
     std::string typed;   // key as written there
     bool used = false;
@@ -196,7 +196,8 @@ class Expander {
     }
     // Walking backwards, the first one met is the last one written.
     const std::string typed = child.item.path + (child.item.package ? "@" + *child.item.package : std::string());
-    file_overrides_.emplace(child.choice_key, FileOverride{child.item.option, child.item.mark, file.source, typed});
+    file_overrides_.emplace(
+        child.choice_key, FileOverride{child.item.option, child.item.mark, child.item.option_mark, file.source, typed});
   }
 
   void expand_child(DefaultsNode& node, const std::string& parent_package) {
@@ -233,12 +234,14 @@ class Expander {
       option = chosen->second.option;
       chosen->second.used = true;
       node.item.mark = chosen->second.mark;
+      node.item.option_mark = chosen->second.option_mark;
       if (const auto shadowed = file_overrides_.find(key); shadowed != file_overrides_.end())
         shadowed->second.used = true;
     } else if (const auto overridden = file_overrides_.find(key); overridden != file_overrides_.end()) {
       option = overridden->second.option;
       overridden->second.used = true;
       node.item.mark = overridden->second.mark;
+      node.item.option_mark = overridden->second.option_mark;
     }
     if (const auto deletion = overrides_.deletions.find(key); deletion != overrides_.deletions.end()) {
       if (!deletion->second.option || *deletion->second.option == option.str()) {
@@ -301,7 +304,7 @@ class Expander {
                                  : node.item.path.substr(node.item.path.rfind('/') + 1);
     node.config_path = join_path(group, name, '/');
     if (!is_config_path(node.config_path)) {
-      fault("D103", node.item.mark, "defaults",
+      fault("D103", node.item.option_mark, "defaults",
             fmt::format("'{}' is no path of a configuration file", node.config_path),
             "use letters, digits and _ . - only", {}, static_cast<int>(std::max<size_t>(name.size(), 1)));
       node.state = DefaultsNode::State::kFailed;
@@ -422,7 +425,7 @@ class Expander {
 
   void report_not_found(const DefaultsNode& node, const std::string& group, const std::string& name) {
     if (const auto yml = files_.find_yml(node.config_path)) {
-      fault("D102", node.item.mark, "defaults", fmt::format("'{}' has the extension .yml, need .yaml", *yml),
+      fault("D102", node.item.option_mark, "defaults", fmt::format("'{}' has the extension .yml, need .yaml", *yml),
             "rename the file");
       return;
     }
@@ -439,7 +442,7 @@ class Expander {
       if (const auto nearest = nearest_names(group, groups); near.empty() && !nearest.empty()) near = nearest;
     }
     const std::string including = active_.empty() ? std::string() : active_.back().second;
-    fault("D101", node.item.mark, node.choice_key,
+    fault("D101", node.item.option_mark, node.choice_key,
           fmt::format("no file '{}.yaml' in any configuration root (wanted by {})", node.config_path, including), help,
           did_you_mean(near), static_cast<int>(std::max<size_t>(name.size(), 1)));
   }

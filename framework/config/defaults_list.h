@@ -33,7 +33,8 @@ struct DefaultsItem {
   bool override = false;
   bool from_command_line = false;  ///< +group=option
   Option option;
-  Mark mark;
+  Mark mark;         ///< of the item or its key
+  Mark option_mark;  ///< of the option
 };
 
 /// Reads the value under `defaults`. Faults: D105 (shape), D111 (package words), D112 (second _self_).
@@ -44,6 +45,7 @@ struct ChoiceOverrides {
   struct Choice {
     Option option;
     Mark mark;
+    Mark option_mark;
     std::string text;  ///< the override as typed
     bool used = false;
   };

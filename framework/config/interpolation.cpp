@@ -111,10 +111,7 @@ class Resolver {
 
   /// A copy with everything resolved; throws Failed.
   Node resolve_node(const Node& node, const Path& path) {
-    if (++num_copied_ > kMaxCopiedNodes) {
-      fail("I107", *stack_.back().node, fmt::format("references copy more than {} nodes", kMaxCopiedNodes),
-           "refer to smaller parts");
-    }
+    if (++num_copied_ > kMaxCopiedNodes) too_many_nodes();
     if (node.is_map()) {
       Node out = Node::map(node.mark());
       Path inner = path;
@@ -135,8 +132,36 @@ class Resolver {
       }
       return Node::list(std::move(items), node.mark());
     }
-    if (needs_resolving(node)) return resolve_string(node, path);
+    if (needs_resolving(node)) return charged(resolve_string(node, path));
     return node;
+  }
+
+  /// A value that is about to be copied: its nodes count, so that maps of references to maps cannot grow exponentially.
+  const Node& charged(const Node& value) {
+    num_copied_ += count(value, kMaxCopiedNodes);
+    if (num_copied_ > kMaxCopiedNodes) too_many_nodes();
+    return value;
+  }
+
+  static size_t count(const Node& node, size_t limit) {
+    size_t total = 1;
+    if (node.is_map()) {
+      for (const MapEntry& entry : node.map_value().entries()) {
+        if (total > limit) break;
+        total += count(entry.value, limit);
+      }
+    } else if (node.is_list()) {
+      for (const Node& item : node.items()) {
+        if (total > limit) break;
+        total += count(item, limit);
+      }
+    }
+    return total;
+  }
+
+  [[noreturn]] void too_many_nodes() {
+    fail("I107", *stack_.back().node, fmt::format("references copy more than {} nodes", kMaxCopiedNodes),
+         "refer to smaller parts");
   }
 
   const Node& resolve_string(const Node& node, const Path& path) {
@@ -302,7 +327,7 @@ class Resolver {
                        node->mark().str()),
            fmt::format("set it: {}=VALUE", join_path(path)));
     }
-    return resolved ? *node : resolve_node(*node, actual);
+    return resolved ? charged(*node) : resolve_node(*node, actual);
   }
 
   [[noreturn]] void report_not_found(const Path& path, size_t depth, const std::string& text, const Node& at) {
@@ -393,7 +418,7 @@ class Resolver {
       bool resolved = false;
       size_t depth = 0;
       const Node* node = find(path, actual, resolved, depth);
-      if (node != nullptr && !node->is_missing()) return resolved ? *node : resolve_node(*node, actual);
+      if (node != nullptr && !node->is_missing()) return resolved ? charged(*node) : resolve_node(*node, actual);
       return piece.parts.size() == 2 ? argument(piece.parts[1], at, container) : Node::null(at.mark());
     }
     if (piece.text == "oc.dict.keys" || piece.text == "oc.dict.values") {

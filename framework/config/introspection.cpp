@@ -59,7 +59,9 @@ void write_tree(const DefaultsNode& node, const std::string& primary, int depth,
     map.set("package", Node::string(shown_package(node.package)));
   }
   if (*state_text(node.state) != '\0') map.set("state", Node::string(state_text(node.state)));
-  if (node.children.empty()) return;
+  // A file without a defaults list has only its own body to show.
+  const bool only_self = node.children.size() == 1 && node.children.front()->self_added;
+  if (node.children.empty() || only_self) return;
   Node::List children;
   for (const auto& child : node.children) {
     children.emplace_back();

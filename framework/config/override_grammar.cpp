@@ -175,15 +175,20 @@ class Parser {
     return out;
   }
 
+  /// The whole character at the current place.
+  std::string_view character() const {
+    size_t length = 1;
+    while (pos_ + length < text_.size() && (text_[pos_ + length] & 0xC0) == 0x80) ++length;
+    return text_.substr(pos_, length);
+  }
+
   [[noreturn]] void unexpected() {
-    const char c = text_[pos_];
-    const size_t previous = pos_ > 0 ? pos_ - 1 : 0;
-    if (text_[previous] == '"' || text_[previous] == '\'' || is_blank(text_[previous])) {
-      fail(pos_, "O101", fmt::format("'{}' follows a complete value", text_.substr(pos_, 1)),
-           "quote the whole value: key='...'");
+    const char before = pos_ > 0 ? text_[pos_ - 1] : ' ';
+    if (before == '"' || before == '\'' || is_blank(before)) {
+      fail(pos_, "O101", fmt::format("'{}' follows a complete value", character()), "quote the whole value: key='...'");
     }
-    fail(pos_, "O101", fmt::format("'{}' is not expected here", c),
-         fmt::format("write \\{} for the character itself, or quote the value", c));
+    fail(pos_, "O101", fmt::format("'{}' is not expected here", character()),
+         fmt::format("write \\{} for the character itself, or quote the value", character()));
   }
 
   Element element(Place place, int depth) {
@@ -434,18 +439,19 @@ class Parser {
   size_t pos_ = 0;
 };
 
-/// A string as a bare element, or "" when it needs quotes.
+/// A string as a bare element with escapes, as Hydra prints it, or "" when it needs quotes.
 std::string bare_text(const std::string& text, bool is_key) {
-  if (text.empty() || is_blank(text.front()) || is_blank(text.back()) || text.front() == '\'' || text.front() == '"')
-    return {};
+  if (text.empty() || text.front() == '\'' || text.front() == '"') return {};
+  std::string out;
   for (const char c : text) {
-    if (kEscapable.find(c) != std::string_view::npos && !is_blank(c) && c != '=' && (c != ':' || is_key)) return {};
     if (static_cast<unsigned char>(c) < 0x20 && c != '\t') return {};
+    if (kEscapable.find(c) != std::string_view::npos) out.push_back('\\');
+    out.push_back(c);
   }
+  if (out.size() != text.size()) return out;  // escapes make text of whatever it looks like
   const ScalarReading reading = read_override_scalar(text, {});
-  if (!is_key && (!reading.value || !reading.value->is_string())) return {};
-  if (is_key && (!reading.value || reading.value->is_null())) return {};
-  return text;
+  if (!reading.value) return {};
+  return (is_key ? !reading.value->is_null() : reading.value->is_string()) ? out : std::string();
 }
 
 std::string quoted_text(const std::string& text, char quote) {
@@ -480,7 +486,7 @@ std::string print_scalar(const Node& value, bool is_quoted, char quote) {
     case Node::Kind::kNull:
       return "null";
     case Node::Kind::kBool:
-      return value.as_bool() ? "true" : "false";
+      return value.as_bool() ? "True" : "False";  // Hydra's spelling, which both read back
     case Node::Kind::kInt:
       return std::to_string(value.as_int());
     case Node::Kind::kFloat:
@@ -490,8 +496,9 @@ std::string print_scalar(const Node& value, bool is_quoted, char quote) {
   }
   const std::string& text = value.as_string();
   if (is_quoted) return quoted_text(text, quote);
-  if (std::string bare = bare_text(text, false); !bare.empty()) return bare;
-  return is_plain_reference(text) ? text : quoted_text(text, quote);
+  if (text.find("${") != std::string::npos) return is_plain_reference(text) ? text : quoted_text(text, quote);
+  const std::string bare = bare_text(text, false);
+  return bare.empty() ? quoted_text(text, quote) : bare;
 }
 
 }  // namespace
@@ -543,6 +550,12 @@ std::string print_element(const Element& element) {
       return element.name + "(" + out + ")";
   }
   return out;
+}
+
+std::string scalar_text(const Node& value) {
+  if (value.is_string()) return value.as_string();
+  if (value.is_bool()) return value.as_bool() ? "true" : "false";
+  return print_scalar(value, false, '\'');
 }
 
 std::string print_override(const Override& override) {

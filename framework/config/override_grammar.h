@@ -55,6 +55,8 @@ std::optional<std::vector<Element>> parse_value(std::string_view text, const Mar
 /// Text that parses to the same element: numbers in one spelling, strings with quotes or escapes where needed.
 std::string print_element(const Element& element);
 std::string print_override(const Override& override);
+/// A null, boolean, number or string as the name of an option: "4" of 4.yaml, "true" of true.yaml.
+std::string scalar_text(const Node& value);
 
 /// Element for a value, e.g. one computed by range().
 Element element_of(const Node& value);

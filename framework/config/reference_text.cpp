@@ -28,6 +28,12 @@ class TextParser {
     throw Refused();
   }
 
+  std::string_view character(size_t i) const {
+    size_t length = 1;
+    while (i + length < text_.size() && (text_[i + length] & 0xC0) == 0x80) ++length;
+    return text_.substr(i, length);
+  }
+
   static void add_literal(std::vector<TextPiece>& out, std::string_view text, size_t offset) {
     if (text.empty()) return;
     if (out.empty() || out.back().kind != TextPiece::Kind::kLiteral) {
@@ -135,7 +141,7 @@ class TextParser {
         ++i;
         if (i == end || text_[i] == '.' || text_[i] == '[') fail(i, "an empty step in a reference");
       } else if (text_[i] != '[') {
-        fail(i, fmt::format("'{}' is not expected in a reference", text_.substr(i, 1)));
+        fail(i, fmt::format("'{}' is not expected in a reference", character(i)));
       }
     }
   }
@@ -151,7 +157,7 @@ class TextParser {
       } else if (ends_step(text_[i])) {
         break;
       } else if (is_blank(text_[i]) || text_[i] == '\'' || text_[i] == '"' || text_[i] == '\\' || text_[i] == '\n') {
-        fail(i, fmt::format("'{}' is not expected in a reference", text_.substr(i, 1)));
+        fail(i, fmt::format("'{}' is not expected in a reference", character(i)));
       } else {
         add_literal(step, text_.substr(i, 1), i);
         ++i;

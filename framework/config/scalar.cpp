@@ -124,7 +124,7 @@ bool has_leading_zero(std::string_view text) {
 }  // namespace
 
 ScalarReading read_yaml_scalar(std::string_view text, const Mark& mark) {
-  if (text.empty() || text == "~" || text == "null" || text == "Null") return good(Node::null(mark));
+  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return good(Node::null(mark));
   if (text == "true" || text == "True") return good(Node::boolean(true, mark));
   if (text == "false" || text == "False") return good(Node::boolean(false, mark));
   if (text.size() <= 3) {

@@ -18,7 +18,7 @@ struct ScalarReading {
   std::string help;     ///< both spellings
 };
 
-/// A plain (unquoted) YAML scalar: `null ~` and empty; `true false`, first letter of any case; decimal, 0x and 0o
+/// A plain (unquoted) YAML scalar: `null Null NULL ~` and empty; `true True false False`; decimal, 0x and 0o
 /// integers; floats incl. `.5 1. 1e-3 .inf .nan`; anything else is a string. `yes no on off`, sexagesimal numbers and
 /// numbers with a leading zero are ambiguous; numbers that do not fit are overflows.
 ScalarReading read_yaml_scalar(std::string_view text, const Mark& mark);

@@ -49,8 +49,7 @@ bool is_excluded(const Exclusion& exclusion, const Composer::Tree& tree) {
   return std::all_of(exclusion.values.begin(), exclusion.values.end(), [&](const auto& item) {
     const auto& [key, wanted] = item;
     if (const auto choice = tree.choices.find(key); choice != tree.choices.end()) {
-      if (wanted.is_string()) return choice->second == wanted.as_string();
-      if (!wanted.is_map()) return choice->second == print_element(element_of(wanted));
+      if (!wanted.is_map() && !wanted.is_list()) return choice->second == scalar_text(wanted);
     }
     const Node* value = tree.tree.at(key);
     return value != nullptr && equal_value(wanted, *value);

@@ -28,6 +28,13 @@ bool is_number(const Element& element) {
 bool is_scalar(const Element& element) {
   return element.kind == Element::Kind::kBare || element.kind == Element::Kind::kQuoted;
 }
+/// "-007" → "-7": a cast was asked for, so that the zeros cannot mean anything else.
+std::string without_leading_zeros(const std::string& text) {
+  const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  size_t first = sign;
+  while (first + 1 < text.size() && text[first] == '0' && text[first + 1] >= '0' && text[first + 1] <= '9') ++first;
+  return text.substr(0, sign) + text.substr(first);
+}
 bool is_text(const Element& element) { return is_scalar(element) && element.value.is_string(); }
 
 class Evaluator {
@@ -70,6 +77,12 @@ class Evaluator {
     Element out = element;
     for (Element& item : out.items) item = plain(item, element.kind == Element::Kind::kList ? "a list" : "a map");
     return out;
+  }
+
+  /// Arguments of functions are printed without quotes where they need none, as Hydra prints them.
+  static Element unquoted(Element element) {
+    if (element.kind == Element::Kind::kQuoted) element.kind = Element::Kind::kBare;
+    return element;
   }
 
   /// Named and positional arguments matched to parameter names; unknown and double ones are faults.
@@ -118,7 +131,7 @@ class Evaluator {
     }
     ValueList out;
     out.is_sweep = true;
-    for (const Element& item : element.items) out.values.push_back(plain(item, "choice()"));
+    for (const Element& item : element.items) out.values.push_back(unquoted(plain(item, "choice()")));
     return out;
   }
 
@@ -166,7 +179,7 @@ class Evaluator {
     const std::vector<Element> items = value.kind == Element::Kind::kList ? value.items : std::vector<Element>{value};
     for (const Element& item : items) {
       if (!is_scalar(item) || item.value.is_null()) fail("O103", call, "glob() needs a pattern or a list of patterns");
-      out.push_back(item.value.is_string() ? item.value.as_string() : print_element(item));
+      out.push_back(scalar_text(item.value));
     }
     return out;
   }
@@ -229,7 +242,7 @@ class Evaluator {
     if (plain_arguments.size() > 1) {
       ValueList out;
       out.is_sweep = true;
-      for (const Element& item : plain_arguments) out.values.push_back(plain(item, "several values"));
+      for (const Element& item : plain_arguments) out.values.push_back(unquoted(plain(item, "several values")));
       return out;
     }
     ValueList value = one(plain_arguments.front());
@@ -340,12 +353,12 @@ class Evaluator {
     };
     if (call.name == "str") {
       out.kind = Element::Kind::kQuoted;
-      out.value = Node::string(value.is_string() ? value.as_string() : print_element(element), mark);
+      out.value = Node::string(scalar_text(value), mark);
       return out;
     }
     Node number = value;  // text that reads as a number or a switch
     if (value.is_string()) {
-      const ScalarReading reading = read_override_scalar(value.as_string(), mark);
+      const ScalarReading reading = read_override_scalar(without_leading_zeros(value.as_string()), mark);
       if (!reading.value || reading.value->is_string() || reading.value->is_null()) cannot();
       number = *reading.value;
       if (number.is_bool() != (call.name == "bool") || (call.name == "int" && !number.is_int())) cannot();

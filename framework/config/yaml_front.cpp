@@ -530,11 +530,13 @@ std::optional<YamlFile> read_yaml(std::string_view text, const std::string& sour
     parser.HandleNextDocument(second);
   } catch (const Stop&) {
   } catch (const YAML::Exception& e) {
+    const bool question_mark = !e.mark.is_null() && text.substr(positions.offset(e.mark), 1) == "?";
     problems.push_back({"Y102",
                         e.mark.is_null() ? Mark{source, 1, 1} : positions.mark(e.mark),
                         {},
                         "YAML syntax: " + e.msg,
-                        "check indentation, quotes and brackets at and above this line"});
+                        question_mark ? "inside [ ] and { } write \"???\" with quotes"
+                                      : "check indentation, quotes and brackets at and above this line"});
   } catch (const std::exception& e) {
     problems.push_back({"Y102", Mark{source, 1, 1}, {}, std::string("YAML syntax: ") + e.what(), {}});
   }
