@@ -16,11 +16,9 @@ using kernels::Status;
 namespace mma = kernels::mma;
 
 /// Two k16 steps of a 16-row tile: `low` is rows 2r, `high` rows 2r + 1, eight weights each.
-template <int Tiles8, int Chains>
-__device__ __forceinline__ void multiply_octet(float (&acc)[Chains][Tiles8][4], int n, const uint4& low,
-                                               const uint4& high, const uint4& x) {
-  kernels::mma_16816(acc[0][n], low.x, high.x, low.y, high.y, x.x, x.y);
-  kernels::mma_16816(acc[Chains - 1][n], low.z, high.z, low.w, high.w, x.z, x.w);
+__device__ __forceinline__ void multiply_octet(float (&acc)[4], const uint4& low, const uint4& high, const uint4& x) {
+  kernels::mma_16816(acc, low.x, high.x, low.y, high.y, x.x, x.y);
+  kernels::mma_16816(acc, low.z, high.z, low.w, high.w, x.z, x.w);
 }
 
 template <int Books>
@@ -74,8 +72,8 @@ struct PackedWords {
       for (int s = 0; s < 8; ++s)
         codes.words[u][s] = block < blocks ? kernels::load_stream4(from + u * w.unit_bytes + s * 64) : 0U;
   }
-  template <int Tiles8, int Chains, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
+  template <int Tiles8, class X>
+  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Tiles8][4]) const {
 #pragma unroll
     for (int s = 0; s < 8; ++s) {
 #pragma unroll
@@ -88,7 +86,7 @@ struct PackedWords {
           const uint4 low = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | (slot << 4)));
           const uint4 high = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | ((slot + 2) << 4)));
 #pragma unroll
-          for (int n = 0; n < Tiles8; ++n) multiply_octet<Tiles8, Chains>(acc, n, low, high, x(s, 0, n));
+          for (int n = 0; n < Tiles8; ++n) multiply_octet(acc[n], low, high, x(s, 0, n));
         }
     }
   }
@@ -146,8 +144,8 @@ struct GatherWords {
     const uint32_t code = (index & 1 ? pair >> 16 : pair) & mask;
     return kernels::load_table16(w.codebooks + (((static_cast<uint32_t>(book) << w.nbits) + code) * Parts + part) * 8);
   }
-  template <int Tiles8, int Chains, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
+  template <int Tiles8, class X>
+  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Tiles8][4]) const {
 #pragma unroll
     for (int s = 0; s < 8; ++s)
 #pragma unroll
@@ -157,7 +155,7 @@ struct GatherWords {
           const uint4 low = word(codes.words[0], s * Books + m, m, part);
           const uint4 high = word(codes.words[1], s * Books + m, m, part);
 #pragma unroll
-          for (int n = 0; n < Tiles8; ++n) multiply_octet<Tiles8, Chains>(acc, n, low, high, x(s, part, n));
+          for (int n = 0; n < Tiles8; ++n) multiply_octet(acc[n], low, high, x(s, part, n));
         }
   }
 

@@ -92,11 +92,11 @@ struct IntegerWords {
       codes.scales[g] = kernels::load_stream8(w.scales + group * w.padded_rows + tile * 16 + 2 * (lane >> 2));
     }
   }
-  template <int Tiles8, int Chains, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
+  template <int Tiles8, class X>
+  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Tiles8][4]) const {
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) {
-      float part[Chains][Tiles8][4] = {};
+      float part[Tiles8][4] = {};
       const uint32_t zero0 = __byte_perm(codes.scales[g].x, 0, 0x3232),
                      zero1 = __byte_perm(codes.scales[g].y, 0, 0x3232);
 #pragma unroll
@@ -116,21 +116,19 @@ struct IntegerWords {
 #pragma unroll
         for (int n = 0; n < Tiles8; ++n) {
           const uint4 b = x(s, 0, n);
-          kernels::mma_16816(part[0][n], low[0], high[0], low[1], high[1], b.x, b.y);
-          kernels::mma_16816(part[Chains - 1][n], low[2], high[2], low[3], high[3], b.z, b.w);
+          kernels::mma_16816(part[n], low[0], high[0], low[1], high[1], b.x, b.y);
+          kernels::mma_16816(part[n], low[2], high[2], low[3], high[3], b.z, b.w);
         }
       }
       const float scale0 = __low2float(*reinterpret_cast<const __half2*>(&codes.scales[g].x));
       const float scale1 = __low2float(*reinterpret_cast<const __half2*>(&codes.scales[g].y));
 #pragma unroll
-      for (int k = 0; k < Chains; ++k)
-#pragma unroll
-        for (int n = 0; n < Tiles8; ++n) {
-          acc[k][n][0] = fmaf(part[k][n][0], scale0, acc[k][n][0]);
-          acc[k][n][1] = fmaf(part[k][n][1], scale0, acc[k][n][1]);
-          acc[k][n][2] = fmaf(part[k][n][2], scale1, acc[k][n][2]);
-          acc[k][n][3] = fmaf(part[k][n][3], scale1, acc[k][n][3]);
-        }
+      for (int n = 0; n < Tiles8; ++n) {
+        acc[n][0] = fmaf(part[n][0], scale0, acc[n][0]);
+        acc[n][1] = fmaf(part[n][1], scale0, acc[n][1]);
+        acc[n][2] = fmaf(part[n][2], scale1, acc[n][2]);
+        acc[n][3] = fmaf(part[n][3], scale1, acc[n][3]);
+      }
     }
   }
 
@@ -166,7 +164,7 @@ Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
     p.weights = weights_of(shape, call);
     Status status;
     if (count <= 8)
-      status = mma::run<Decoder, 1, 8, 2, false, 2>(p, call.programmatic, stream);
+      status = mma::run<Decoder, 1, 16, 1, false, 1>(p, call.programmatic, stream);
     else if (count <= 16)
       status = mma::run<Decoder, 2, 16, 1, false, 1>(p, call.programmatic, stream);
     else
