@@ -8,6 +8,7 @@
 #include "experiments/app/trial_commands.h"
 #include "framework/backend/backend.h"
 #include "framework/base/error.h"
+#include "framework/base/file.h"
 #include "framework/base/sha256.h"
 #include "framework/config/reader.h"
 #include "framework/eval/evaluate.h"
@@ -73,13 +74,14 @@ struct TokenizeArguments {
 
 void tokenize(const TokenizeArguments& arguments) {
   const text::Tokenizer tokenizer = text::Tokenizer::load(arguments.model);
-  const text::TextSet set = text::load_text_set(arguments.file, tokenizer);
-  const std::string decoded = tokenizer.decode(set.ids);
+  const std::string whole = read_regular_file(arguments.file, uint64_t{4} << 30, "X");
+  const std::vector<int32_t> ids = tokenizer.encode(whole);
+  const std::string decoded = tokenizer.decode(ids);
   if (arguments.json) {
-    print_json({{"num_tokens", set.ids.size()}, {"ids", set.ids}, {"decoded", decoded}, {"ids_sha256", set.ids_sha256}});
+    print_json({{"num_tokens", ids.size()}, {"ids", ids}, {"decoded", decoded}, {"ids_sha256", text::ids_sha256(ids)}});
     return;
   }
-  for (const int32_t id : set.ids) fmt::print("{}\n", id);
+  for (const int32_t id : ids) fmt::print("{}\n", id);
 }
 
 }  // namespace

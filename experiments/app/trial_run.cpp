@@ -1,11 +1,12 @@
 // `aqlm-exp-trial run` and `describe`: the driver's side of the worker.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "experiments/app/trial_commands.h"
 #include "framework/base/log.h"
+#include "framework/plan/build_plan.h"
 #include "framework/plan/plan_file.h"
 #include "framework/plan/worker_protocol.h"
 #include "framework/results/publish.h"
@@ -32,6 +33,7 @@ int run(const RunArguments& arguments) {
   try {
     const plan::Heartbeat heartbeat(arguments.attempt_dir);
     const plan::PlannedTrial trial = plan::load_trial(arguments.plan, arguments.id);
+    plan::check_inputs(trial);
     log_info("{}", trial.name);
     const results::TrialRecord record =
         trial::run_trial(trial, {.cache_dir = out / "cache", .attempt = attempt_of(arguments.attempt_dir)});
@@ -58,8 +60,9 @@ void add_run_command(CLI::App& app, int& exit_code) {
 
 void add_describe_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("describe", "print the schema of a trial as JSON");
-  command->add_flag("--json", "the only form there is");
-  command->callback([] { fmt::print("{}\n", config::schema_to_json(trial::trial_schema(), 1)); });
+  auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "the only form there is");
+  command->callback([json] { fmt::print("{}\n", config::schema_to_json(trial::trial_schema(), 1)); });
 }
 
 }  // namespace aqlm_exp::app

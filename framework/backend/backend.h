@@ -40,6 +40,7 @@ using BackendRegistry = config::Registry<Backend>;
 void register_dense(BackendRegistry& registry);
 void register_dequantise(BackendRegistry& registry);
 void register_reference(BackendRegistry& registry);
+void register_llm_int8(BackendRegistry& registry);
 
 /// Every built-in backend.
 const BackendRegistry& backends();

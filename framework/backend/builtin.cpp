@@ -8,6 +8,7 @@ const BackendRegistry& backends() {
     register_dense(list);
     register_dequantise(list);
     register_reference(list);
+    register_llm_int8(list);
     return list;
   }();
   return registry;

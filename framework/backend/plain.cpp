@@ -2,8 +2,10 @@
 // call with float64 sums. The last one defines the answer for all others.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
 
 #include "framework/backend/backend.h"
+#include "framework/base/error.h"
 
 namespace aqlm_exp::backend {
 namespace {
@@ -56,8 +58,13 @@ class ReferenceOp final : public LinearOp {
 template <typename Op>
 class PlainBackend final : public Backend {
  public:
-  std::string refusal(const quant::Weight&) const override { return {}; }
+  std::string refusal(const quant::Weight& weight) const override {
+    if (weight.needed_backend().empty()) return {};
+    return fmt::format("\"{}\" quantises activations as well; use backend.type: {}", weight.format(),
+                       weight.needed_backend());
+  }
   std::unique_ptr<LinearOp> prepare(WeightPtr weight, const at::Tensor& bias) const override {
+    if (const std::string reason = refusal(*weight); !reason.empty()) throw ConfigError(reason);
     return std::make_unique<Op>(std::move(weight), bias);
   }
 };

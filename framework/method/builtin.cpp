@@ -7,6 +7,13 @@ const MethodRegistry& methods() {
     MethodRegistry list;
     register_none(list);
     register_aqlm(list);
+    register_gptq(list);
+    register_awq(list);
+    register_hqq(list);
+    register_rtn(list);
+    register_nf4(list);
+    register_fp4(list);
+    register_llm_int8(list);
     return list;
   }();
   return registry;

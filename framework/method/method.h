@@ -58,6 +58,13 @@ using MethodRegistry = config::Registry<Method>;
 
 void register_none(MethodRegistry& registry);
 void register_aqlm(MethodRegistry& registry);
+void register_awq(MethodRegistry& registry);
+void register_gptq(MethodRegistry& registry);
+void register_hqq(MethodRegistry& registry);
+void register_rtn(MethodRegistry& registry);
+void register_nf4(MethodRegistry& registry);
+void register_fp4(MethodRegistry& registry);
+void register_llm_int8(MethodRegistry& registry);
 
 /// Every built-in method. Makers read the sections they need (method, quant, codebook, ...) from the root of the config.
 const MethodRegistry& methods();

@@ -24,7 +24,7 @@
 namespace aqlm_exp::plan {
 namespace {
 
-constexpr int kTickMs = 100;
+constexpr int kTickMs = 250;  // ended workers and signals wake it at once
 constexpr double kMostChargedS =
     2.0;  // of one tick: more means that this process was stopped, which is nobody's time-out
 constexpr double kSilentBeats = 10;  // heartbeats missed before a worker counts as hung
@@ -335,7 +335,8 @@ class Executor {
       }
     }
     if (verdict.stops_sweep) {
-      storage_failed(verdict.message);
+      storage_failed(fmt::format("trial {}: {}; {}", planned.id.substr(0, 12), verdict.message,
+                                 results::free_space_text(out_.root)));
       return;
     }
     if (verdict.status == "cancelled") {

@@ -54,7 +54,7 @@ struct ExecuteOptions {
   std::string build_id;
   double heartbeat_s = kHeartbeatIntervalS;
   std::function<void(const Event&)> on_event = [](const Event&) {};
-  std::function<void(const Progress&)> on_tick = [](const Progress&) {};  ///< about ten times a second
+  std::function<void(const Progress&)> on_tick = [](const Progress&) {};  ///< about four times a second
 };
 
 struct Outcome {

@@ -40,10 +40,11 @@ std::string trial_line(const PlannedTrial& trial) {
     origin.push_back(Json::array({from.key, results::clean_text(from.file), from.line}));
   }
   return fmt::format(
-      "{}{}\",\"name\":{},\"overrides\":{},\"repeat\":{},\"identity\":{},\"inputs\":{},\"origin\":{},"
+      "{}{}\",\"name\":{},\"overrides\":{},\"all_overrides\":{},\"repeat\":{},\"identity\":{},\"inputs\":{},\"origin\":"
+      "{},"
       "\"config\":{}}}",
-      kTrialStart, trial.id, json_text(trial.name), texts(trial.overrides).dump(), trial.repeat,
-      json_text(trial.identity), inputs.dump(), origin.dump(), config::to_json(trial.tree));
+      kTrialStart, trial.id, json_text(trial.name), texts(trial.overrides).dump(), texts(trial.all_overrides).dump(),
+      trial.repeat, json_text(trial.identity), inputs.dump(), origin.dump(), config::to_json(trial.tree));
 }
 
 StorageError damaged(const std::string& shown_name, const std::string& why) {
@@ -60,6 +61,7 @@ PlannedTrial parse_trial(std::string_view line, const std::string& shown_name) {
     trial.id = json.at("id").get<std::string>();
     trial.name = json.at("name").get<std::string>();
     trial.overrides = json.at("overrides").get<std::vector<std::string>>();
+    trial.all_overrides = json.at("all_overrides").get<std::vector<std::string>>();
     trial.repeat = json.at("repeat").get<int64_t>();
     trial.identity = json.at("identity").get<std::string>();
     for (const Json& input : json.at("inputs")) {

@@ -28,9 +28,10 @@ struct KeyOrigin {
 
 /// One resolved configuration.
 struct PlannedTrial {
-  std::string id;                      ///< SHA-256 of `identity`, 64 digits
-  std::string name;                    ///< for people
-  std::vector<std::string> overrides;  ///< the swept keys of this trial
+  std::string id;                          ///< SHA-256 of `identity`, 64 digits
+  std::string name;                        ///< for people
+  std::vector<std::string> overrides;      ///< the swept keys of this trial
+  std::vector<std::string> all_overrides;  ///< with the fixed ones of the command line: give the same tree when typed
   int64_t repeat = 0;
   std::string identity;  ///< canonical JSON
   config::Node tree;     ///< resolved, coerced, with fallbacks filled in

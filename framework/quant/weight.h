@@ -30,6 +30,8 @@ class Weight {
   /// False for a weight that no method has touched: it does not enter bits_per_weight.
   virtual bool is_quantised() const { return true; }
   virtual std::unique_ptr<Weight> to(at::Device device) const = 0;
+  /// The only backend whose results are the method's, for methods that quantise activations too; empty: any.
+  virtual std::string needed_backend() const { return {}; }
 };
 
 /// A plain matrix.

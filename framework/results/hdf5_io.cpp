@@ -24,7 +24,11 @@ constexpr unsigned kDeflateLevel = 4;
 
 herr_t append_error(unsigned, const H5E_error2_t* entry, void* target) {
   auto& text = *static_cast<std::string*>(target);
-  if (text.size() < 600) text += fmt::format("; {}: {}", entry->func_name, entry->desc != nullptr ? entry->desc : "?");
+  if (text.size() > 400) return 0;
+  std::string reason = entry->desc != nullptr ? entry->desc : "?";
+  reason = reason.substr(0, reason.find(", buf = "));  // addresses help nobody
+  for (char& c : reason) c = c == '\n' ? ' ' : c;
+  text += fmt::format("; {}: {}", entry->func_name, reason);
   return 0;
 }
 

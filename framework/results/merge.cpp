@@ -237,8 +237,17 @@ MergeReport merge(const MergeRequest& request, FileSystem& files) {
   }
   const fs::path temporary = request.target.parent_path() / temporary_name();
   try {
-    write_merged(request, temporary, report);
-    verify_merged(temporary, report);
+    try {
+      write_merged(request, temporary, report);
+      verify_merged(temporary, report);
+    } catch (const StorageError& error) {
+      if (error.code() != "R-HDF5") throw;
+      throw StorageError(
+          fmt::format("write {}: {}; {}; the results themselves are safe, `aqlm-exp merge` makes this file "
+                      "once there is space",
+                      request.target.string(), free_space_text(request.target), error.what()),
+          error.code());
+    }
     const int fd = files.open(temporary.string(), O_RDWR, 0);
     if (fd < 0) throw StorageError(describe_io_failure("open", temporary, errno), "R-IO");
     const int synced = files.fsync(fd);  // HDF5 itself never does this

@@ -77,6 +77,8 @@ Layers get_layers(hid_t trial) {
       layers.names = h5::get_texts(group.get(), name);
     } else if (name == "columns") {
       layers.columns = h5::get_texts(group.get(), name);
+    } else if (name == "rows") {
+      layers.rows = h5::get_texts(group.get(), name);
     } else if (name == "matrix") {
       h5::Handle matrix = h5::open_group(group.get(), name);
       for (const std::string& inner : h5::link_names(matrix.get())) {
@@ -231,7 +233,8 @@ std::string deterministic_text(const TrialRecord& record) {
     for (size_t i = 0; i < series.step.size(); ++i) out += fmt::format(" {}:{}", series.step[i], show(series.value[i]));
     out += "\n";
   }
-  out += fmt::format("layers {}\ncolumns {}\n", fmt::join(record.layers.names, ","),
+  out += fmt::format("layers {}\nrows {}\ncolumns {}\n", fmt::join(record.layers.names, ","),
+                     fmt::join(record.layers.rows.empty() ? record.layers.names : record.layers.rows, ","),
                      fmt::join(record.layers.columns, ","));
   for (const LayerArray& array : by_name(record.layers.metrics)) describe(out, "layers", array);
   for (const LayerArray& array : by_name(record.layers.matrix)) describe(out, "matrix", array);

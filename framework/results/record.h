@@ -42,10 +42,10 @@ inline constexpr const char* kHardware = "hardware";  // speeds of two kinds are
 }  // namespace label
 
 struct Metric {
-  std::string name;  ///< [a-z0-9_]+
+  std::string name = {};  ///< [a-z0-9_]+
   double value = kAbsent;
-  std::string unit;
-  std::string description;
+  std::string unit = {};
+  std::string description = {};
   Direction direction = Direction::kNone;
   int64_t n = 1;  ///< observations behind the value
   double std = kAbsent;
@@ -55,37 +55,38 @@ struct Metric {
 
 /// A curve. `time_s` (seconds since the trial's start; may be empty) is never part of the deterministic data.
 struct Series {
-  std::string name;
-  std::string unit;
-  std::string description;
-  std::vector<int64_t> step;
-  std::vector<double> value;
-  std::vector<double> time_s;
+  std::string name = {};
+  std::string unit = {};
+  std::string description = {};
+  std::vector<int64_t> step = {};
+  std::vector<double> value = {};
+  std::vector<double> time_s = {};
   bool deterministic = true;
 };
 
 /// One number a layer, or a row of numbers a layer.
 struct LayerArray {
-  std::string name;
-  std::string unit;
-  std::string description;
-  std::vector<double> values;  ///< [num_layers] or [num_layers, num_columns], row-major
+  std::string name = {};
+  std::string unit = {};
+  std::string description = {};
+  std::vector<double> values = {};  ///< [num_layers] or [num_rows, num_columns], row-major
   bool deterministic = true;
 };
 
 struct Layers {
-  std::vector<std::string> names;    ///< [num_layers]
+  std::vector<std::string> names;    ///< [num_layers]: one a quantised linear, "0.q_proj"
   std::vector<LayerArray> metrics;   ///< each [num_layers]
+  std::vector<std::string> rows;     ///< [num_rows]: one a block; empty: the matrix has a row for each of `names`
   std::vector<std::string> columns;  ///< [num_columns]: "q_proj", ...
-  std::vector<LayerArray> matrix;    ///< each [num_layers, num_columns]
+  std::vector<LayerArray> matrix;    ///< each [num_rows, num_columns], for heat maps; NaN where a block lacks a column
 };
 
 /// Raw repeats of a measurement, so that statistics can be redone.
 struct Samples {
-  std::string name;
-  std::string unit;
-  std::string description;
-  std::vector<double> values;
+  std::string name = {};
+  std::string unit = {};
+  std::string description = {};
+  std::vector<double> values = {};
   bool deterministic = true;
 };
 

@@ -133,7 +133,7 @@ void put_series(hid_t trial, const TrialRecord& record) {
 }
 
 void put_layers(hid_t trial, const Layers& layers) {
-  if (layers.names.empty()) return;
+  if (layers.names.empty() && layers.columns.empty()) return;
   const auto put = [&](hid_t parent, const LayerArray& array, const std::vector<hsize_t>& shape, const char* dims) {
     require_name("layer metric", array.name);
     require_text(array.name, array.unit);
@@ -153,9 +153,13 @@ void put_layers(hid_t trial, const Layers& layers) {
     for (const std::string& name : layers.columns) require_text("layers/columns", name);
     h5::put_texts(group.get(), "columns", layers.columns,
                   {.unit = "", .description = "projection of each column of matrix/*", .dims = "column"});
+    const std::vector<std::string>& rows = layers.rows.empty() ? layers.names : layers.rows;
+    for (const std::string& name : rows) require_text("layers/rows", name);
+    h5::put_texts(group.get(), "rows", rows,
+                  {.unit = "", .description = "block of each row of matrix/*", .dims = "row"});
     h5::Handle matrix = h5::create_group(group.get(), "matrix");
     for (const LayerArray& array : layers.matrix) {
-      put(matrix.get(), array, {layers.names.size(), layers.columns.size()}, "layer,column");
+      put(matrix.get(), array, {rows.size(), layers.columns.size()}, "row,column");
     }
     matrix.close("H5Gclose matrix");
   }

@@ -52,18 +52,21 @@ std::string temporary_name() {
   return fmt::format(".tmp-{:016x}", bits);
 }
 
-std::string describe_io_failure(std::string_view what, const fs::path& path, int error) {
-  std::string text = fmt::format("{} {}: {}", what, path.string(), std::strerror(error));
+std::string free_space_text(const fs::path& path) {
   fs::path folder = path;
   struct statvfs info {};
   while (::statvfs(folder.c_str(), &info) != 0 && folder.has_parent_path() && folder != folder.parent_path()) {
     folder = folder.parent_path();
   }
   if (folder.empty()) folder = ".";
-  if (::statvfs(folder.c_str(), &info) == 0) {
-    text +=
-        fmt::format(" ({} bytes free in {})", static_cast<uint64_t>(info.f_bavail) * info.f_frsize, folder.string());
-  }
+  if (::statvfs(folder.c_str(), &info) != 0) return "";
+  return fmt::format("{} bytes free in {}", static_cast<uint64_t>(info.f_bavail) * info.f_frsize, folder.string());
+}
+
+std::string describe_io_failure(std::string_view what, const fs::path& path, int error) {
+  std::string text = fmt::format("{} {}: {}", what, path.string(), std::strerror(error));
+  const std::string space = free_space_text(path);
+  if (!space.empty()) text += " (" + space + ")";
   switch (error) {
     case ENOSPC:
     case EDQUOT:

@@ -51,6 +51,9 @@ std::string read_file(const std::filesystem::path& path, size_t limit_bytes = si
 /// "write results/x.h5: No space left on device (12288 bytes free in results); free some space and run again"
 std::string describe_io_failure(std::string_view what, const std::filesystem::path& path, int error);
 
+/// "12288 bytes free in results", for the nearest existing folder; empty when that is unknown.
+std::string free_space_text(const std::filesystem::path& path);
+
 /// A name such as ".tmp-3f9c01d2a4b5e677", different on every call and in every process.
 std::string temporary_name();
 

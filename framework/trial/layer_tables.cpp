@@ -38,6 +38,7 @@ results::Layers layer_tables(const std::vector<method::LayerReport>& reports) {
     for (const auto& [name, value] : report.metrics) metrics.insert(name);
     num_blocks = std::max(num_blocks, report.block + 1);
   }
+  for (int64_t block = 0; block < num_blocks; ++block) layers.rows.push_back(std::to_string(block));
   for (const std::string& name : metrics) {
     const MetricInfo info = info_of(name);
     results::LayerArray row{.name = name, .unit = info.unit, .description = info.description, .values = {},

@@ -33,12 +33,14 @@ double worst_difference(const std::filesystem::path& folder) {
   return (logits - golden_tensor(golden, "logits_fp32", at::kFloat).view_as(logits)).abs().max().item<double>();
 }
 
-TEST(Model, GivesTheLogitsOfTransformers) { EXPECT_LE(worst_difference(test::embedded_model()), 1e-3); }
+TEST(Model, GivesTheLogitsOfTransformers) { EXPECT_LE(worst_difference(test::embedded_model()), 1e-4); }
 
 TEST(Model, GivesTheLogitsOfTransformersFromShards) {
   const auto folder = test::shared_model("qwen2-17m");
   if (folder.empty()) GTEST_SKIP() << test::skip_reason();
-  EXPECT_LE(worst_difference(folder), 1e-3);
+  // The logits shipped with the shared model are not those of float32 arithmetic: transformers 5.24 itself, in float32 on
+  // a CPU, differs from them by 0.0205 at most (tests/golden/make_logits.py made ours for the embedded model).
+  EXPECT_LE(worst_difference(folder), 0.0206);
 }
 
 TEST(Model, ReadsTheAqlmCheckpointOfTheReference) {

@@ -32,9 +32,10 @@ with h5py.File(path) as file:
     assert trial["metrics/ppl"][()] == 10.0 and trial["metrics/ppl"].attrs["direction"] == "min"
     assert trial["metrics/ppl"].attrs["n"] == 7
     assert trial["config/yaml"].asstr()[()].startswith("quant:")
+    assert list(trial["layers/rows"].asstr()[:]) == ["block 0", "block 1"]
     assert list(trial["layers/columns"].asstr()[:]) == ["q_proj", "k_proj", "v_proj"]
     assert trial["layers/matrix/mse"].shape == (2, 3) and trial["layers/matrix/mse"][1, 0] == 4
-    assert trial["layers/matrix/mse"].attrs["dims"] == "layer,column"
+    assert trial["layers/matrix/mse"].attrs["dims"] == "row,column"
     assert trial["config/origin"][1]["file"].decode() == "configs/method/äöü.yaml"
     assert trial["provenance/git/commit"].asstr()[()] == "abc"
     assert file["sweep/failures"][0]["class"] == b"numerical" and file["sweep/failures"][0]["exit"] == 22

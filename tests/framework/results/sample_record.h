@@ -48,8 +48,9 @@ inline TrialRecord sample_record(const std::string& seed = "a") {
                     .step = {0, 10, 20},
                     .value = {3.0, 2.0, 1.0},
                     .time_s = {0.1, 0.2, 0.3}}};
-  record.layers.names = {"0", "1"};
-  record.layers.metrics = {{.name = "rel_err", .unit = "", .description = "relative", .values = {0.1, 0.2}}};
+  record.layers.names = {"0.q_proj", "0.k_proj", "1.q_proj"};
+  record.layers.metrics = {{.name = "rel_err", .unit = "", .description = "relative", .values = {0.1, 0.2, 0.3}}};
+  record.layers.rows = {"block 0", "block 1"};
   record.layers.columns = {"q_proj", "k_proj", "v_proj"};
   record.layers.matrix = {{.name = "mse", .unit = "", .description = "squared", .values = {1, 2, 3, 4, 5, 6}}};
   record.samples = {{.name = "window_loss", .unit = "nat", .description = "per window", .values = {1.0, 2.0}}};

@@ -1,0 +1,22 @@
+# Writes a C++ source that defines one std::string_view with a file's text; touches it only when something changed.
+# cmake -DIN=... -DOUT=... -DHEADER=... -DNAMESPACE=... -DNAME=... -P EmbedText.cmake
+file(READ "${IN}" text)
+string(LENGTH "${text}" length)
+set(pieces "")
+set(at 0)
+while(at LESS length)  # compilers need not take string literals above 64 KiB
+  string(SUBSTRING "${text}" ${at} 8000 piece)
+  string(APPEND pieces "    R\"EMBED(${piece})EMBED\"\n")
+  math(EXPR at "${at} + 8000")
+endwhile()
+if(pieces STREQUAL "")
+  set(pieces "    \"\"\n")
+endif()
+set(source "// Made by cmake/EmbedText.cmake.\n#include \"${HEADER}\"\n\nnamespace ${NAMESPACE} {\n\nconst std::string_view ${NAME} =\n${pieces};\n\n}  // namespace ${NAMESPACE}\n")
+set(old "")
+if(EXISTS "${OUT}")
+  file(READ "${OUT}" old)
+endif()
+if(NOT old STREQUAL source)
+  file(WRITE "${OUT}" "${source}")
+endif()

@@ -1,0 +1,193 @@
+// AWQ, whole: per block, scales searched for each set of linears that share an input, folded into what is before them;
+// then clipping; then round-to-nearest on the AWQ grid. Every block sees the unquantised model's activations.
+// Source: arXiv:2306.00978; mit-han-lab/llm-awq pre_quant.py, auto_scale.py, auto_clip.py. We differ: float32 in place
+// of float16; errors of sets that inspect a single linear are computed from X·Xᵀ, which is the same sum in another
+// order; folded norms and biases are rounded to float16, as a checkpoint stores them.
+#include "framework/scalar/awq.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/base/log.h"
+#include "framework/method/awq_block.h"
+#include "framework/method/block_loop.h"
+#include "framework/method/method.h"
+#include "framework/method/scalar_format.h"
+#include "framework/scalar/scalar_weight.h"
+
+namespace aqlm_exp::method {
+namespace {
+
+constexpr const char* kStageNames[] = {"q,k,v", "o", "gate,up", "down"};
+
+class Awq final : public Method {
+ public:
+  explicit Awq(config::Reader& root) : formats_(root, {}) {
+    config::Reader keys = root.section("method");
+    symmetric_ = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
+    scale_ = keys.flag("scale", {.fallback = true, .doc = "search and fold channel scales"});
+    options_.duo_scaling =
+        keys.flag("duo_scaling",
+                  {.fallback = false, .doc = "scales from activations and weights (AutoAWQ), not activations alone"});
+    clip_ = keys.flag("clip", {.fallback = true, .doc = "search clipping bounds, except for q and k"});
+    options_.num_ratios =
+        keys.integer("num_ratios", {.fallback = 20, .min = 1, .doc = "exponents tried: i / num_ratios"});
+    options_.clip_num_steps =
+        keys.integer("clip_num_steps", {.fallback = 20, .min = 1, .doc = "steps of the clip range"});
+    options_.clip_max_shrink =
+        keys.number("clip_max_shrink",
+                    {.fallback = 0.5, .min = 0.0, .max = 1.0, .doc = "how much of the range clipping may take away"});
+    options_.clip_sample_tokens = keys.integer(
+        "clip_sample_tokens", {.fallback = 512, .min = 1, .unit = "tokens", .doc = "tokens of the clip search"});
+    search_samples_ = keys.integer("search_samples", {.fallback = 0,
+                                                      .min = 0,
+                                                      .unit = "samples",
+                                                      .doc = "samples on which attention and MLP are run in the scale "
+                                                             "search; 0: all of the calibration"});
+  }
+
+  std::string setting() const override {
+    return fmt::format("{}{}{}{}", formats_.str(), symmetric_ ? " sym" : "",
+                       !scale_                ? " no scales"
+                       : options_.duo_scaling ? " duo"
+                                              : "",
+                       clip_ ? "" : " no clip");
+  }
+  bool needs_calibration() const override { return true; }
+
+  void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
+    formats_.check(model);
+    at::Tensor inputs = embed_calibration(model, calibration);  // [num_samples, seq_len, hidden]
+    const int64_t samples = search_samples_ == 0 ? inputs.size(0) : std::min(search_samples_, inputs.size(0));
+    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
+    bool attention_output_left_out = false;
+    for (int64_t i = 0; i < num_blocks; ++i) {
+      model::DecoderBlock& block = model.blocks[static_cast<size_t>(i)];
+      BlockInputs statistics;
+      {
+        const StageTimes::Scope scope(context.times, "xtx");
+        statistics = collect_awq_inputs(block, *model.rotary, inputs, samples, options_);
+      }
+      attention_output_left_out |= !can_scale_attention_output(block);
+      try {
+        quantise_block(block, i, *model.rotary, inputs.slice(0, 0, samples), statistics, context);
+      } catch (const NumericalError& error) {
+        throw NumericalError(block.name + ": " + error.what());
+      }
+      inputs = statistics.outputs;
+      report_progress("quantise", i + 1, num_blocks);
+    }
+    if (scale_ && samples < calibration.input_ids.size(0)) {
+      context.notes.push_back(fmt::format("the scale search ran attention and MLP on {} of {} calibration samples",
+                                          samples, calibration.input_ids.size(0)));
+    }
+    if (scale_ && attention_output_left_out) {
+      context.notes.push_back("o_proj is not scaled: v_proj has another shape (grouped-query attention)");
+    }
+  }
+
+ private:
+  void quantise_block(model::DecoderBlock& block, int64_t index, const model::RotaryEmbedding& rotary,
+                      const at::Tensor& inputs, BlockInputs& statistics, Context& context) const {
+    const c10::NoGradGuard no_grad;
+    RoleWeights weights;
+    for (const model::Linear* linear : block.linears()) {
+      weights[linear->role] = linear->weight->dequantise().detach();
+    }
+    if (scale_) {
+      // All searches look at the original weights; scales are applied afterwards, as in llm-awq's run_awq.
+      std::vector<at::Tensor> scales(4);
+      {
+        const StageTimes::Scope scope(context.times, "scale search");
+        for (int64_t stage = 0; stage < 4; ++stage) {
+          if (stage == 1 && !can_scale_attention_output(block)) continue;
+          scales[static_cast<size_t>(stage)] = search_stage(block, rotary, inputs, statistics, weights, stage);
+        }
+      }
+      for (int64_t stage = 0; stage < 4; ++stage) {
+        const at::Tensor& s = scales[static_cast<size_t>(stage)];
+        if (!s.defined()) continue;
+        fold_scales(block, weights, stage, s);
+        StageInputs& x = statistics.stages[static_cast<size_t>(stage)];
+        x.sample = x.sample / s;
+        x.xtx = x.xtx / at::outer(s, s).to(at::kDouble);
+      }
+    }
+    const auto stages = block.stages();
+    for (size_t stage = 0; stage < stages.size(); ++stage) {
+      for (model::Linear* linear : stages[stage]) {
+        const Stopwatch watch;
+        const at::Tensor scaled = weights.at(linear->role);
+        const ScalarFormat format = formats_.at(linear->name);
+        if (format.skip) {
+          // Its columns carry the scales that were divided out of its input.
+          linear->weight = std::make_shared<quant::DenseWeight>(scaled.to(at::kHalf).to(at::kFloat));
+          continue;
+        }
+        at::Tensor clipped = scaled;
+        if (clip_ && linear != &block.q_proj && linear != &block.k_proj) {
+          const StageTimes::Scope scope(context.times, "clip search");
+          clipped = scalar::clip_groups(
+              scaled, scalar::search_awq_clip(scaled, awq_format(format), statistics.stages[stage].sample, options_));
+        }
+        const StageTimes::Scope scope(context.times, "quantise");
+        linear->weight = std::make_shared<scalar::ScalarWeight>(
+            scalar::rtn(clipped, format.group_size,
+                        {.kind = scalar::GridKind::kAwq, .nbits = format.nbits, .symmetric = symmetric_, .mse = false}),
+            "awq");
+        report_layer(context, *linear, index, scaled, statistics.stages[stage].xtx, watch.elapsed_s());
+      }
+    }
+  }
+
+  at::Tensor search_stage(model::DecoderBlock& block, const model::RotaryEmbedding& rotary, const at::Tensor& inputs,
+                          const BlockInputs& statistics, const RoleWeights& weights, int64_t stage) const {
+    std::vector<std::string> roles;
+    std::vector<at::Tensor> originals;
+    std::vector<scalar::AwqFormat> formats;
+    const auto linears = block.stages()[static_cast<size_t>(stage)];
+    for (const model::Linear* linear : linears) {
+      roles.push_back(linear->role);
+      originals.push_back(weights.at(linear->role));
+      formats.push_back(awq_format(formats_.at(linear->name)));
+    }
+    if (std::all_of(formats.begin(), formats.end(), [](const scalar::AwqFormat& f) { return f.dense; })) return {};
+    const StageInputs& x = statistics.stages[static_cast<size_t>(stage)];
+    scalar::OutputError error;
+    if (stage == 0) {
+      error = module_error(block, roles, inputs, [&](const model::DecoderBlock& b, const at::Tensor& hidden) {
+        return b.attention(model::rms_norm(hidden, b.input_norm, b.shape.rms_norm_eps), rotary);
+      });
+    } else if (stage == 2) {
+      error = module_error(block, roles, statistics.mlp,
+                           [](const model::DecoderBlock& b, const at::Tensor& normed) { return b.mlp(normed); });
+    } else {
+      error = linear_error(originals.front(), x.xtx);
+    }
+    const scalar::AwqScales found = scalar::search_awq_scales(originals, formats, x.mean_abs, error, options_);
+    log_debug("{} {}: exponent {:.2f}, output error {:.3e} (unscaled {:.3e})", block.name, kStageNames[stage],
+              found.ratio, found.error, found.errors.front());
+    return found.scales;
+  }
+
+  scalar::AwqFormat awq_format(const ScalarFormat& format) const {
+    return {.nbits = format.nbits, .group_size = format.group_size, .symmetric = symmetric_, .dense = format.skip};
+  }
+
+  ScalarFormats formats_;
+  scalar::AwqOptions options_;
+  bool symmetric_ = false, scale_ = true, clip_ = true;
+  int64_t search_samples_ = 0;
+};
+
+}  // namespace
+
+void register_awq(MethodRegistry& registry) {
+  registry.add("awq", "activation-aware scaling and clipping before rounding, arXiv:2306.00978",
+               [](config::Reader& root) { return std::make_unique<Awq>(root); });
+}
+
+}  // namespace aqlm_exp::method

@@ -1,0 +1,154 @@
+#include "framework/method/awq_block.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/method/block_loop.h"
+#include "framework/quant/layer_problem.h"
+#include "framework/quant/weight.h"
+
+namespace aqlm_exp::method {
+namespace {
+
+constexpr int64_t kTokensAtATime = 4096;
+
+/// Mean of |x|, second moments and every stride-th token of what a linear is given.
+class StageObserver {
+ public:
+  explicit StageObserver(int64_t stride) : stride_(stride) {}
+
+  void add(const at::Tensor& x) {
+    const c10::NoGradGuard no_grad;
+    const at::Tensor tokens = x.reshape({-1, x.size(-1)});
+    const at::Tensor sum = tokens.abs().sum(0, /*keepdim=*/false, at::kDouble);
+    sum_abs_ = sum_abs_.defined() ? sum_abs_ + sum : sum;
+    const int64_t first = (stride_ - num_tokens_ % stride_) % stride_;  // the next token whose index stride_ divides
+    if (first < tokens.size(0)) sample_.push_back(tokens.slice(0, first, tokens.size(0), stride_).clone());
+    num_tokens_ += tokens.size(0);
+    xtx_.add(tokens);
+  }
+
+  StageInputs finish() const {
+    return {(sum_abs_ / static_cast<double>(num_tokens_)).to(at::kFloat), xtx_.mean(), at::cat(sample_, 0)};
+  }
+
+ private:
+  int64_t stride_, num_tokens_ = 0;
+  at::Tensor sum_abs_;  // [in_features] float64
+  std::vector<at::Tensor> sample_;
+  XtxAccumulator xtx_;
+};
+
+model::Linear& linear_of(model::DecoderBlock& block, const std::string& role) {
+  for (model::Linear* linear : block.linears()) {
+    if (linear->role == role) return *linear;
+  }
+  throw InternalError("[awq] block " + block.name + " has no linear " + role);
+}
+
+/// Divides a norm or bias, and rounds it to the float16 in which it is stored.
+at::Tensor divided(const at::Tensor& values, const at::Tensor& scales, const std::string& where) {
+  const at::Tensor stored = (values / scales).to(at::kHalf);
+  if (!at::isfinite(stored).all().item<bool>()) {
+    throw NumericalError(
+        fmt::format("[awq] {}: folding the scales in gives values beyond float16 (65504); try "
+                    "method.duo_scaling the other way round, or leave the block's linears out",
+                    where));
+  }
+  return stored.to(at::kFloat);
+}
+
+}  // namespace
+
+BlockInputs collect_awq_inputs(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
+                               const at::Tensor& inputs, int64_t search_samples, const scalar::AwqOptions& options) {
+  const int64_t num_tokens = inputs.size(0) * inputs.size(1);
+  const auto stages = block.stages();
+  std::vector<StageObserver> observers(stages.size(), StageObserver(scalar::awq_clip_stride(num_tokens, options)));
+  BlockInputs result;
+  result.mlp = at::empty({search_samples, inputs.size(1), inputs.size(2)}, inputs.options());
+  int64_t filled = 0;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    stages[i].front()->observer = [&observers, i](const at::Tensor& x) { observers[i].add(x); };
+  }
+  block.gate_proj.observer = [&](const at::Tensor& x) {
+    observers[2].add(x);
+    const int64_t take = std::min(x.size(0), search_samples - filled);
+    if (take > 0) result.mlp.slice(0, filled, filled + take).copy_(x.slice(0, 0, take));
+    filled += std::max<int64_t>(take, 0);
+  };
+  result.outputs = run_block(block, rotary, inputs);
+  for (size_t i = 0; i < stages.size(); ++i) {
+    stages[i].front()->observer = nullptr;
+    result.stages.push_back(observers[i].finish());
+  }
+  return result;
+}
+
+scalar::OutputError module_error(const model::DecoderBlock& block, const std::vector<std::string>& roles,
+                                 const at::Tensor& inputs, const RunModule& run) {
+  const int64_t step = std::max<int64_t>(1, kTokensAtATime / inputs.size(1));
+  std::vector<at::Tensor> originals;  // of each chunk of samples
+  {
+    const c10::NoGradGuard no_grad;
+    for (int64_t start = 0; start < inputs.size(0); start += step) {
+      originals.push_back(run(block, inputs.slice(0, start, std::min(inputs.size(0), start + step))));
+    }
+  }
+  return [=](const std::vector<at::Tensor>& trial) {
+    const c10::NoGradGuard no_grad;
+    model::DecoderBlock changed = block;
+    for (size_t i = 0; i < roles.size(); ++i) {
+      linear_of(changed, roles[i]).weight = std::make_shared<quant::DenseWeight>(trial[i]);
+    }
+    double sum = 0;
+    int64_t count = 0;
+    for (size_t chunk = 0; chunk < originals.size(); ++chunk) {
+      const int64_t start = static_cast<int64_t>(chunk) * step;
+      const at::Tensor output = run(changed, inputs.slice(0, start, std::min(inputs.size(0), start + step)));
+      sum += (originals[chunk] - output).square_().sum(at::kDouble).item<double>();
+      count += output.numel();
+    }
+    return sum / static_cast<double>(count);
+  };
+}
+
+scalar::OutputError linear_error(const at::Tensor& weight, const at::Tensor& xtx) {
+  return [=](const std::vector<at::Tensor>& trial) {
+    return quant::output_error(trial.at(0), weight, xtx) / static_cast<double>(weight.size(0));
+  };
+}
+
+bool can_scale_attention_output(const model::DecoderBlock& block) {
+  return block.v_proj.weight->out_features() == block.o_proj.weight->out_features() &&
+         block.v_proj.weight->in_features() == block.o_proj.weight->in_features();
+}
+
+void fold_scales(model::DecoderBlock& block, RoleWeights& weights, int64_t stage, const at::Tensor& scales) {
+  const c10::NoGradGuard no_grad;
+  const auto divide_rows = [&](const std::string& role) {
+    at::Tensor& weight = weights.at(role);
+    weight = weight / scales.unsqueeze(1);
+    model::Linear& linear = linear_of(block, role);
+    if (linear.bias.defined()) linear.bias = divided(linear.bias, scales, linear.name + ".bias");
+  };
+  if (stage == 0) {
+    block.input_norm = divided(block.input_norm, scales, block.name + ".input_layernorm");
+  } else if (stage == 1) {
+    divide_rows(block.v_proj.role);
+  } else if (stage == 2) {
+    block.post_attention_norm = divided(block.post_attention_norm, scales, block.name + ".post_attention_layernorm");
+  } else {
+    divide_rows(block.up_proj.role);
+  }
+  const auto linears = block.stages()[static_cast<size_t>(stage)];
+  for (const model::Linear* linear : linears) {
+    weights.at(linear->role) = weights.at(linear->role) * scales;
+  }
+}
+
+}  // namespace aqlm_exp::method

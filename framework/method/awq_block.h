@@ -1,0 +1,54 @@
+// What AWQ needs to know of one decoder block, and the scaling of its channels. Source: arXiv:2306.00978, the sets of
+// linears as in mit-han-lab/llm-awq auto_scale.py.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "framework/model/model.h"
+#include "framework/scalar/awq.h"
+
+namespace aqlm_exp::method {
+
+/// Inputs of one stage of linears (q,k,v; o; gate,up; down) over the calibration.
+struct StageInputs {
+  at::Tensor mean_abs;  ///< [in_features] mean over tokens of |x|
+  at::Tensor xtx;       ///< [in_features, in_features] float64, mean over tokens of x·xᵀ
+  at::Tensor sample;    ///< [about clip_sample_tokens, in_features] float32, taken by stride
+};
+
+struct BlockInputs {
+  std::vector<StageInputs> stages;  ///< in the order of DecoderBlock::stages()
+  at::Tensor mlp;                   ///< [search_samples, seq_len, hidden] inputs of gate and up
+  at::Tensor outputs;               ///< [num_samples, seq_len, hidden] of the block
+};
+
+/// One pass of all samples through the block as it is.
+/// @param search_samples how many of the first samples to keep whole, for searches that run a module
+BlockInputs collect_awq_inputs(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
+                               const at::Tensor& inputs, int64_t search_samples, const scalar::AwqOptions& options);
+
+/// Mean squared error of a module's output over samples, a few at a time; `replace` puts trial weights into a copy of
+/// the block.
+using RunModule = std::function<at::Tensor(const model::DecoderBlock& block, const at::Tensor& x)>;
+scalar::OutputError module_error(const model::DecoderBlock& block, const std::vector<std::string>& roles,
+                                 const at::Tensor& inputs, const RunModule& run);
+
+/// Mean squared output error of one linear, exactly, from its inputs' second moments.
+scalar::OutputError linear_error(const at::Tensor& weight, const at::Tensor& xtx);
+
+/// v_proj → o_proj can only be scaled where both have the same shape: not under grouped-query attention.
+bool can_scale_attention_output(const model::DecoderBlock& block);
+
+/// The block's weights while channels are scaled and weights clipped, by role: dense, float32.
+using RoleWeights = std::map<std::string, at::Tensor>;
+
+/// Multiplies the input columns of a stage's weights by `scales`, and divides what produces that input: the norm before
+/// q,k,v or gate,up, the rows (and bias) of v_proj before o, of up_proj before down. The function of the block stays.
+/// @param stage 0..3, in the order of DecoderBlock::stages()
+void fold_scales(model::DecoderBlock& block, RoleWeights& weights, int64_t stage, const at::Tensor& scales);
+
+}  // namespace aqlm_exp::method

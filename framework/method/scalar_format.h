@@ -1,0 +1,53 @@
+// How each linear is to be stored by a scalar method: quant.nbits and quant.group_size, and what quant.overrides says
+// of linears by name.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "framework/config/reader.h"
+#include "framework/model/model.h"
+
+namespace aqlm_exp::method {
+
+struct ScalarFormat {
+  int64_t nbits = 4;
+  int64_t group_size = 128;  ///< -1: one group per row
+  bool skip = false;         ///< stays as it is
+};
+
+class ScalarFormats {
+ public:
+  /// What a method can store, and its customary group size.
+  struct Limits {
+    int64_t min_nbits = 2, max_nbits = 8;
+    int64_t group_size = 128;  ///< when the configuration names none
+    int64_t min_group_size = -1, max_group_size = int64_t{1} << 20;
+  };
+  /// Reads the section quant of the config's root.
+  ScalarFormats(config::Reader& root, const Limits& limits);
+
+  /// The last override whose regular expression occurs in `linear` decides each of its keys.
+  /// @param linear "model.layers.0.self_attn.q_proj"
+  ScalarFormat at(const std::string& linear) const;
+  /// @throws ConfigError if an override matches no linear of the model
+  void check(const model::Model& model) const;
+  /// "4 bits g128", "3 bits per row, 2 overrides"
+  std::string str() const;
+  const ScalarFormat& common() const { return common_; }
+
+ private:
+  struct Override {
+    std::string match;
+    std::regex pattern;
+    std::optional<int64_t> nbits, group_size;
+    bool skip = false;
+  };
+  ScalarFormat common_;
+  std::vector<Override> overrides_;
+};
+
+}  // namespace aqlm_exp::method

@@ -1,0 +1,62 @@
+#include "framework/trial/text_inputs.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/base/rng.h"
+#include "framework/checkpoint/model_config.h"
+#include "framework/eval/evaluate.h"
+#include "framework/text/text_set.h"
+#include "framework/text/tokenizer.h"
+
+namespace aqlm_exp::trial {
+namespace {
+
+/// A tokenizer of another model gives ids that this one has no embedding for.
+void check_ids(const std::vector<int32_t>& ids, int64_t vocab_size, const std::filesystem::path& path) {
+  const auto largest = std::max_element(ids.begin(), ids.end());
+  if (largest != ids.end() && *largest >= vocab_size) {
+    throw DataError(fmt::format("{}: token id {}, the model's vocabulary has {}; tokenizer.json belongs to another model",
+                                path.string(), *largest, vocab_size));
+  }
+}
+
+method::Calibration sample_calibration(const TrialSpec& spec, const std::vector<int32_t>& ids, std::string& sha256) {
+  Rng rng = Rng(static_cast<uint64_t>(spec.seed)).fork("calibration");
+  const auto sequences = text::sample_windows(ids, text::sample_rule_of(spec.calibration.sampling),
+                                              spec.calibration.num_samples, spec.calibration.seq_len, rng);
+  at::Tensor tensor = at::empty({spec.calibration.num_samples, spec.calibration.seq_len}, at::kLong);
+  std::vector<int32_t> flat;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    std::copy(sequences[i].begin(), sequences[i].end(),
+              tensor.data_ptr<int64_t>() + static_cast<int64_t>(i) * spec.calibration.seq_len);
+    flat.insert(flat.end(), sequences[i].begin(), sequences[i].end());
+  }
+  sha256 = text::ids_sha256(flat);
+  return {tensor};
+}
+
+}  // namespace
+
+TextInputs load_text_inputs(const TrialSpec& spec, at::Device device) {
+  const text::Tokenizer tokenizer = text::Tokenizer::load(spec.model_path);
+  const int64_t vocab_size = checkpoint::load_model_config(spec.model_path).vocab_size;
+  TextInputs inputs;
+  text::TextSet eval_set = text::load_text_set(spec.eval.path, tokenizer);
+  check_ids(eval_set.ids, vocab_size, spec.eval.path);
+  inputs.windows = eval::make_windows(eval_set.ids, spec.eval.convention, device);
+  inputs.eval_ids = std::move(eval_set.ids);
+  inputs.eval_text_sha256 = eval_set.text_sha256;
+  inputs.eval_ids_sha256 = eval_set.ids_sha256;
+  if (spec.method->needs_calibration()) {
+    const text::TextSet calibration = text::load_text_set(spec.calibration.path, tokenizer);
+    check_ids(calibration.ids, vocab_size, spec.calibration.path);
+    inputs.calibration = sample_calibration(spec, calibration.ids, inputs.calibration_ids_sha256);
+  }
+  return inputs;
+}
+
+}  // namespace aqlm_exp::trial

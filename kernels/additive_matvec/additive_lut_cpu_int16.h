@@ -1,0 +1,120 @@
+// Inside of the AVX-512 levels: int16 tables. The including file defines `struct Shuffle` (how a table of 256 int16 is
+// stored, loaded and looked up) before it includes this.
+//   T = tables of a pair handled in one sweep over a row strip; sums of 64 rows = two vectors of 32 int16.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/additive_matvec/additive_lut_cpu_loops.h"
+
+namespace aqlm_exp::additive_matvec::lut {
+namespace {
+
+void build_int16(const Pass& p, int64_t block_begin, int64_t block_end) {
+  alignas(64) float scratch[kLutMaxCodebooks * 256];
+  const int64_t tables = p.group_block * p.codebooks;
+  const float limit = static_cast<float>(32767 / tables);
+  for (int64_t block = block_begin; block < block_end; ++block)
+    for (int64_t t = 0; t < p.tokens; ++t) {
+      const int64_t first = block * p.group_block;
+      const int64_t last = first + p.group_block < p.groups ? first + p.group_block : p.groups;
+      float* out = scratch;
+      __m512 largest = _mm512_setzero_ps();
+      __mmask16 odd = 0;  // lanes that met NaN: max would drop it
+      for (int64_t j = first; j < last; ++j)
+        for (int64_t m = 0; m < p.codebooks; ++m, out += 256) {
+          const float* book = p.books_by_entry + m * p.group_size * 256;
+          const float* x = p.x + t * p.in_features + j * p.group_size;
+          for (int half = 0; half < 256; half += 128) {  // eight independent sums hide the latency of the FMA
+            __m512 acc[8];
+            for (int i = 0; i < 8; ++i) acc[i] = _mm512_setzero_ps();
+            for (int64_t d = 0; d < p.group_size; ++d) {
+              const __m512 factor = _mm512_set1_ps(x[d]);
+              for (int i = 0; i < 8; ++i)
+                acc[i] = _mm512_fmadd_ps(_mm512_loadu_ps(book + d * 256 + half + i * 16), factor, acc[i]);
+            }
+            for (int i = 0; i < 8; ++i) {
+              odd = static_cast<__mmask16>(odd | _mm512_cmp_ps_mask(acc[i], acc[i], _CMP_UNORD_Q));
+              largest = _mm512_max_ps(largest, _mm512_abs_ps(acc[i]));
+              _mm512_store_ps(out + half + i * 16, acc[i]);
+            }
+          }
+        }
+      const float top = _mm512_reduce_max_ps(largest);
+      float scale = top / limit, inverse = limit / top;
+      if (odd || !(top <= 3.0e38F)) {  // no finite scale: the block, and with it the token, becomes NaN
+        scale = __builtin_nanf("");
+        inverse = 0;
+      } else if (top < 1.0e-34F) {  // limit / top could overflow; such entries are zero beside any other
+        scale = inverse = 0;
+      }
+      p.table_scales[block * p.tokens + t] = scale;
+      const __m512 factor = _mm512_set1_ps(inverse);
+      unsigned char* table = static_cast<unsigned char*>(p.tables) + (block * p.tokens + t) * tables * 512;
+      const int64_t used = (last - first) * p.codebooks;
+      for (int64_t k = 0; k < used; ++k, table += 512)
+        for (int i = 0; i < 16; ++i) {
+          const __m512 value =
+              inverse == 0 ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_load_ps(scratch + k * 256 + i * 16), factor);
+          Shuffle::store(table, i, _mm512_cvtps_epi32(value));
+        }
+    }
+}
+
+template <int T, bool First>
+inline void sweep(const unsigned char* table, const uint8_t* codes, int64_t block_rows, int16_t* sums) {
+  Shuffle::Table loaded[T];
+  for (int k = 0; k < T; ++k) loaded[k] = Shuffle::load(table + k * 512);
+  for (int64_t r = 0; r < block_rows; r += 64) {
+    __m512i low = First ? _mm512_setzero_si512() : _mm512_load_si512(sums + r);
+    __m512i high = First ? _mm512_setzero_si512() : _mm512_load_si512(sums + r + 32);
+    for (int k = 0; k < T; ++k) Shuffle::add(loaded[k], _mm512_loadu_si512(codes + k * block_rows + r), &low, &high);
+    _mm512_store_si512(sums + r, low);
+    _mm512_store_si512(sums + r + 32, high);
+  }
+}
+
+inline void widen(const int16_t* sums, float scale, int64_t block_rows, float* total) {
+  const __m512 factor = _mm512_set1_ps(scale);
+  for (int64_t r = 0; r < block_rows; r += 16) {
+    const __m512i wide = _mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums + r)));
+    _mm512_store_ps(total + r, _mm512_fmadd_ps(_mm512_cvtepi32_ps(wide), factor, _mm512_load_ps(total + r)));
+  }
+}
+
+void look_up_int16(const Pass& p, int64_t row_begin, int64_t row_end, void* scratch) {
+  alignas(64) int16_t sums[kLutRowBlock];
+  float* totals = static_cast<float*>(scratch);  // [token][kLutRowBlock], rows in Shuffle's order
+  const int64_t tables_full = p.group_block * p.codebooks;
+  for (int64_t row0 = row_begin; row0 < row_end; row0 += kLutRowBlock) {
+    int64_t block_rows = 0;
+    const uint8_t* codes = block_codes(p, row0, &block_rows);
+    std::memset(totals, 0, static_cast<size_t>(p.tokens * kLutRowBlock) * sizeof(float));
+    for (int64_t block = 0; block < p.blocks; ++block) {
+      const int64_t first = block * p.group_block;
+      const int64_t tables = (first + p.group_block < p.groups ? p.group_block : p.groups - first) * p.codebooks;
+      const uint8_t* strip = codes + first * p.codebooks * block_rows;
+      for (int64_t t = 0; t < p.tokens; ++t) {
+        const unsigned char* table =
+            static_cast<const unsigned char*>(p.tables) + (block * p.tokens + t) * tables_full * 512;
+        int64_t k = 0;
+        if (tables >= 2) {
+          sweep<2, true>(table, strip, block_rows, sums);
+          for (k = 2; k + 2 <= tables; k += 2)
+            sweep<2, false>(table + k * 512, strip + k * block_rows, block_rows, sums);
+        } else {
+          sweep<1, true>(table, strip, block_rows, sums);
+          k = 1;
+        }
+        if (k < tables) sweep<1, false>(table + k * 512, strip + k * block_rows, block_rows, sums);
+        widen(sums, p.table_scales[block * p.tokens + t], block_rows, totals + t * kLutRowBlock);
+      }
+    }
+    for (int64_t t = 0; t < p.tokens; ++t)
+      for (int64_t r = 0; r < block_rows; ++r)
+        finish(p, t, row0 + r / 64 * 64 + Shuffle::row_of(static_cast<int>(r % 64)), totals[t * kLutRowBlock + r]);
+  }
+}
+
+}  // namespace
+}  // namespace aqlm_exp::additive_matvec::lut

@@ -1,0 +1,61 @@
+// Inside of additive_lut_cpu: what each instruction level provides.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/additive_matvec/additive_lut_cpu.h"
+
+namespace aqlm_exp::additive_matvec::lut {
+
+constexpr int kMaxTokens = 4;        // tokens that share one pass over the codes with tables of their own
+constexpr int kTablesPerBlock = 16;  // tables of one block: 16 KiB in fp32, half of a small L1
+constexpr int64_t kVectorMinBatch = 4, kVectorMinRows = 512;  // below, building entries for all tokens costs too much
+
+struct Pass {  // one pass over the codes: `tokens` consecutive tokens
+  int64_t rows, padded_rows, in_features, groups, codebooks, group_size;
+  int64_t group_block, blocks;  // groups whose tables are summed before widening; number of such blocks
+  const uint8_t* codes;
+  const float* books_by_entry;  // [codebook][group_size][256]
+  const float* books;           // [codebook][256][group_size]
+  const float *scales, *bias, *residual, *x;
+  float* y;
+  int64_t tokens;
+  void* tables;         // [block][token][table][256] of the level's entries
+  float* table_scales;  // [block][token], int16 levels
+  float* x_by_input;    // [in_features][width], vector entries
+  void* scratch;        // one slice a thread
+  int64_t scratch_bytes;
+};
+
+struct Level {
+  int64_t entry_bytes;  // of a single-token table
+  int width;            // tokens of a vector entry
+  void (*build)(const Pass&, int64_t block_begin, int64_t block_end);
+  void (*look_up)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);
+  void (*look_up_vector)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);
+};
+
+const Level& portable_level() noexcept;
+const Level& avx2_level() noexcept;
+const Level& avx512_level() noexcept;
+const Level& avx512vbmi_level() noexcept;
+
+namespace {  // one copy per level: an inline function could be linked from another level's file
+
+/// First code of (row, group, codebook 0) of the row block that holds `row`, and that block's rows.
+[[maybe_unused]] inline const uint8_t* block_codes(const Pass& p, int64_t row, int64_t* block_rows) {
+  const int64_t start = row / kLutRowBlock * kLutRowBlock;
+  *block_rows = p.padded_rows - start < kLutRowBlock ? p.padded_rows - start : kLutRowBlock;
+  return p.codes + start * p.groups * p.codebooks;
+}
+
+[[maybe_unused]] inline void finish(const Pass& p, int64_t token, int64_t row, float sum) {
+  if (row >= p.rows) return;
+  float value = sum * p.scales[row];
+  if (p.bias) value += p.bias[row];
+  if (p.residual) value += p.residual[token * p.rows + row];
+  p.y[token * p.rows + row] = value;
+}
+
+}  // namespace
+}  // namespace aqlm_exp::additive_matvec::lut

@@ -1,0 +1,67 @@
+// Threads for CPU kernels: started once, handed a job each by name, spinning briefly before they sleep.
+// Why not OpenMP: the torch wheel ships a libgomp of its own, and a second runtime in the process oversubscribes the
+// cores; and a job costs less here (figures in docs/kernels.md).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace aqlm_exp::kernels {
+
+class ThreadPool {
+ public:
+  using Job = void (*)(void* context, int index, int count);
+
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool();
+
+  /// The pool that all kernels share; it grows to the largest number of threads asked for.
+  static ThreadPool& shared();
+
+  /// Calls job(context, index, count) for index 0..count-1, index 0 on the caller, and returns when all are done.
+  /// Callers on several threads take turns; a call from inside a job runs its parts one after the other.
+  void run(int count, Job job, void* context);
+
+  template <typename Function>
+  void run(int count, Function&& function) {
+    using Body = std::remove_reference_t<Function>;
+    run(
+        count, [](void* context, int index, int parts) { (*static_cast<Body*>(context))(index, parts); },
+        const_cast<std::remove_const_t<Body>*>(&function));
+  }
+
+ private:
+  struct alignas(64) Worker {
+    std::atomic<uint32_t> ticket{0};  // raised once per job; the worker waits on it
+    Job job = nullptr;
+    void* context = nullptr;
+    int index = 0, count = 0;
+    bool stop = false;
+    std::thread thread;
+  };
+  void loop(Worker& worker);
+  static void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old);
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  alignas(64) std::atomic<uint32_t> pending_{0};
+};
+
+/// Part `index` of `count` of the range [0, size): contiguous, sizes differ by at most one `step`.
+struct Span {
+  int64_t begin, end;
+};
+inline Span part_of(int64_t size, int64_t step, int index, int count) noexcept {
+  const int64_t steps = (size + step - 1) / step;
+  const int64_t begin = steps * index / count * step, end = steps * (index + 1) / count * step;
+  return {begin < size ? begin : size, end < size ? end : size};
+}
+
+}  // namespace aqlm_exp::kernels

@@ -1,0 +1,121 @@
+// Level "avx2": eight codes a step; integers by conversion, tables by two permutes and a blend.
+#include <immintrin.h>
+
+#include "kernels/scalar_matvec/scalar_cpu_levels.h"
+
+namespace aqlm_exp::scalar_matvec::cpu {
+namespace {
+
+struct Table {
+  __m256 low, high;
+};
+
+/// Codes k of eight lanes; `p` points at this half's words.
+template <int Bits>
+inline __m256i codes_of(const uint32_t* p, int k) {
+  if constexpr (Bits == 4) {
+    return _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)), _mm_cvtsi32_si128(4 * k));
+  } else if constexpr (Bits == 2) {
+    return _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)), _mm_cvtsi32_si128(2 * k));
+  } else {
+    const __m256i low = _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p + (k >= 16 ? 16 : 0))),
+                                         _mm_cvtsi32_si128(2 * (k & 15)));
+    const __m256i high =
+        _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32)), _mm_cvtsi32_si128(k));
+    return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(3)),
+                           _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(1)), 2));
+  }
+}
+
+template <int Bits, bool Integer>
+inline __m256 level_of(__m256i codes, const Table& table) {
+  if constexpr (Integer) {
+    return _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32((1 << Bits) - 1)));
+  } else if constexpr (Bits < 4) {  // the table repeats
+    return _mm256_permutevar8x32_ps(table.low, codes);
+  } else {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, codes), _mm256_permutevar8x32_ps(table.high, codes),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
+  }
+}
+
+template <int Bits, int T, bool Integer>
+void quad(const Pass& p, int64_t q, int64_t token) {
+  constexpr int kCodes = static_cast<int>(block_columns(Bits) / 16);
+  constexpr int kRows = static_cast<int>(kQuad);
+  const uint32_t* words = p.codes + q * p.blocks * kRows * block_words(Bits);
+  const uint16_t* scales = p.scales + q * p.groups * 8;
+  const Table table{_mm256_loadu_ps(p.levels), _mm256_loadu_ps(p.levels + 8)};
+  __m256 sums[kRows][T];
+  for (int r = 0; r < kRows; ++r)
+    for (int t = 0; t < T; ++t) sums[r][t] = _mm256_setzero_ps();
+  const float* x = p.x + token * p.padded_inputs;
+  alignas(32) float both[8] = {};
+  float offset[kRows] = {};
+  int64_t left = 0, group = 0;
+  for (int64_t b = 0; b < p.blocks; ++b, words += kRows * block_words(Bits))
+    for (int k = 0; k < kCodes;) {
+      if (left == 0) {
+        const int64_t g = group < p.groups ? group : p.groups - 1;
+        _mm256_store_ps(both, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + g * 8))));
+        for (int r = 0; r < kRows; ++r) offset[r] = -both[r] * both[r + 4];
+        left = group + 1 >= p.groups ? INT64_MAX : p.group_size / 16;
+        ++group;
+      }
+      const int stop = left < kCodes - k ? k + static_cast<int>(left) : kCodes;
+      left -= stop - k;
+      for (int r = 0; r < kRows; ++r) {  // a row at a time: its scale, offset and sums fit the sixteen registers
+        const uint32_t* line = words + r * block_words(Bits);
+        const __m256 scale = _mm256_set1_ps(both[r]), shift = _mm256_set1_ps(offset[r]);
+        __m256 low[T], high[T];
+        for (int t = 0; t < T; ++t) {
+          low[t] = sums[r][t];
+          high[t] = _mm256_setzero_ps();
+        }
+        for (int c = k; c < stop; ++c) {
+          const float* input = x + b * block_columns(Bits) + c * 16;
+          const __m256 a = _mm256_fmadd_ps(level_of<Bits, Integer>(codes_of<Bits>(line, c), table), scale, shift);
+          const __m256 d = _mm256_fmadd_ps(level_of<Bits, Integer>(codes_of<Bits>(line + 8, c), table), scale, shift);
+          for (int t = 0; t < T; ++t) {
+            low[t] = _mm256_fmadd_ps(a, _mm256_loadu_ps(input + t * p.padded_inputs), low[t]);
+            high[t] = _mm256_fmadd_ps(d, _mm256_loadu_ps(input + t * p.padded_inputs + 8), high[t]);
+          }
+        }
+        for (int t = 0; t < T; ++t) sums[r][t] = _mm256_add_ps(low[t], high[t]);
+      }
+      k = stop;
+    }
+  for (int t = 0; t < T; ++t)
+    for (int r = 0; r < kRows; ++r) {
+      alignas(32) float lanes[8];
+      _mm256_store_ps(lanes, sums[r][t]);
+      finish(p, token + t, q * kQuad + r,
+             ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7])));
+    }
+}
+
+template <int Bits, bool Integer>
+void quads(const Pass& p, int64_t begin, int64_t end) {
+  for (int64_t q = begin; q < end; ++q) {
+    int64_t token = 0;
+    for (; token + 4 <= p.batch; token += 4) quad<Bits, 4, Integer>(p, q, token);
+    if (p.batch - token >= 2) {
+      quad<Bits, 2, Integer>(p, q, token);
+      token += 2;
+    }
+    if (token < p.batch) quad<Bits, 1, Integer>(p, q, token);
+  }
+}
+
+}  // namespace
+
+void avx2_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
+  if (nbits == 4)
+    p.integer_levels ? quads<4, true>(p, begin, end) : quads<4, false>(p, begin, end);
+  else if (nbits == 3)
+    p.integer_levels ? quads<3, true>(p, begin, end) : quads<3, false>(p, begin, end);
+  else
+    p.integer_levels ? quads<2, true>(p, begin, end) : quads<2, false>(p, begin, end);
+}
+
+}  // namespace aqlm_exp::scalar_matvec::cpu

@@ -1,0 +1,41 @@
+// Inside of scalar_cpu: what each instruction level provides.
+#pragma once
+
+#include <cstdint>
+
+namespace aqlm_exp::scalar_matvec::cpu {
+
+constexpr int64_t kQuad = 4;
+
+struct Pass {
+  int64_t rows, groups, group_size, blocks, padded_inputs;
+  const uint32_t* codes;
+  const uint16_t* scales;
+  const float* levels;  // 16 entries
+  bool integer_levels;
+  const float* x;  // [batch, padded_inputs], zeros behind in_features
+  int64_t batch;
+  const float *bias, *residual;
+  float* y;
+};
+
+/// Row quads [begin, end).
+using QuadsFunction = void (*)(const Pass&, int nbits, int64_t begin, int64_t end);
+void portable_quads(const Pass&, int nbits, int64_t begin, int64_t end);
+void avx2_quads(const Pass&, int nbits, int64_t begin, int64_t end);
+void avx512_quads(const Pass&, int nbits, int64_t begin, int64_t end);
+
+constexpr int64_t block_columns(int nbits) { return nbits == 4 ? 128 : nbits == 2 ? 256 : 512; }
+constexpr int64_t block_words(int nbits) { return nbits == 3 ? 48 : 16; }  // per row
+
+namespace {
+
+[[maybe_unused]] inline void finish(const Pass& p, int64_t token, int64_t row, float sum) {
+  if (row >= p.rows) return;
+  if (p.bias) sum += p.bias[row];
+  if (p.residual) sum += p.residual[token * p.rows + row];
+  p.y[token * p.rows + row] = sum;
+}
+
+}  // namespace
+}  // namespace aqlm_exp::scalar_matvec::cpu
