@@ -21,7 +21,7 @@ namespace {
 using kernels::Status;
 
 constexpr int kMaxWarps = 18;
-constexpr int kBuilders = 16;              // warps that build tables; every launch has at least as many
+constexpr int kBuilders = 16;           // warps that build tables; every launch has at least as many
 constexpr int kTables = 2;              // units resident at a time: 128 KiB of tables
 constexpr uint32_t kTableBase = 65536;  // shared address of the first table: byte 2 of each look-up address
 constexpr int64_t kSharedBytes = (kTables + 1) * 65536 - 1024;  // below the tables: sums, less what the system takes
@@ -45,7 +45,8 @@ struct LookupParams {
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
 }
-/// A barrier that orders nothing: what was read from other CTAs is in registers, and the stores of y need not have arrived.
+/// A barrier that orders nothing: what was read from other CTAs is in registers, and the stores of y need not have
+/// arrived.
 __device__ __forceinline__ void cluster_leave() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
 }
@@ -182,8 +183,8 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
       }
       fetch(ring[1], unit0, warp + warps);
       if (unit0 != unit_begin || token != 0) __syncthreads();  // the last look-ups in the old tables are done
-        // Tables by tensor core: 16 entries x 8 groups a product. The four group blocks are rotated by row, so that the
-        // 8-byte stores of half a warp cover all banks.
+      // Tables by tensor core: 16 entries x 8 groups a product. The four group blocks are rotated by row, so that the
+      // 8-byte stores of half a warp cover all banks.
       if (builds) {
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
@@ -355,7 +356,8 @@ Status run(int count, const AdditiveShape* shapes, const AdditiveCudaCall* calls
     blocks += static_cast<int>(((shapes[i].out_features + 15) / 16 + tiles_per_cta - 1) / tiles_per_cta);
   }
   // One tile a warp where that fits. Else the fewest warps: more of them gained nothing (9.03 against 9.46 us with 20).
-  const int warps = tiles_per_cta > kBuilders && tiles_per_cta <= kMaxWarps ? static_cast<int>(tiles_per_cta) : kBuilders;
+  const int warps =
+      tiles_per_cta > kBuilders && tiles_per_cta <= kMaxWarps ? static_cast<int>(tiles_per_cta) : kBuilders;
   kernels::Launch how;
   how.grid = dim3(static_cast<unsigned>(splits), static_cast<unsigned>(blocks));
   how.block = dim3(static_cast<unsigned>(warps) * 32);

@@ -7,8 +7,8 @@
 
 namespace aqlm_exp::additive_matvec::lut {
 
-constexpr int kMaxTokens = 4;        // tokens that share one pass over the codes with tables of their own
-constexpr int kTablesPerBlock = 16;  // tables of one block: 16 KiB in fp32, half of a small L1
+constexpr int kMaxTokens = 4;            // tokens that share one pass over the codes with tables of their own
+constexpr int kTablesPerBlock = 16;      // tables of one block: 16 KiB in fp32, half of a small L1
 constexpr int64_t kVectorMinRows = 512;  // rows of a thread; below, building entries for all tokens costs too much
 
 struct Pass {  // one pass over the codes: `tokens` consecutive tokens
@@ -28,8 +28,8 @@ struct Pass {  // one pass over the codes: `tokens` consecutive tokens
 };
 
 struct Level {
-  int64_t entry_bytes;  // of a single-token table
-  int width;            // tokens of a vector entry
+  int64_t entry_bytes;   // of a single-token table
+  int width;             // tokens of a vector entry
   int vector_min_batch;  // from here on vector entries win (one thread, 2x8, 4096x4096: kernels_cpu_bench)
   void (*build)(const Pass&, int64_t block_begin, int64_t block_end);
   void (*look_up)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);

@@ -85,8 +85,9 @@ namespace {
   }
 }
 
-/// Entries of W tokens: one look-up serves them all. Each thread builds the tables of a group and runs its rows over it.
-/// Vectors are written as such (gcc's and clang's extension): plain inner loops of W came out scalar, 20 times slower.
+/// Entries of W tokens: one look-up serves them all. Each thread builds the tables of a group and runs its rows over
+/// it. Vectors are written as such (gcc's and clang's extension): plain inner loops of W came out scalar, 20 times
+/// slower.
 template <int W>
 void look_up_vector(const Pass& p, int64_t row_begin, int64_t row_end, void* scratch) {
   typedef float Vector __attribute__((vector_size(W * sizeof(float)), may_alias));

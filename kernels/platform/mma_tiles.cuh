@@ -9,12 +9,12 @@
 //   block   32 octets x Steps octet parts: the inputs one warp handles at a time (256 inputs for octets of one part)
 //   chunk   Warps x Blocks blocks: the inputs whose x sits in registers or shared memory at a time
 //
-// A CTA walks its row tiles once per chunk. Every few tiles its warps meet at a barrier and add up in shared memory, where
-// sums of several chunks, the scales and the biases wait as well: with a barrier each tile all warps computed addresses,
-// looked up and stored at the same time, which cost 1450 clocks a tile (H200; the look-ups of a 2x8 tile take 2048). The
-// order of every addition is fixed: results are deterministic.
-// Tried and dropped (H200, int4 b16, 14336x4096, 17.1 us): one warp per tile that adds while the others go on, 21.4 us;
-// bulk prefetch of codes into L2 four tiles ahead, 19.4 us.
+// A CTA walks its row tiles once per chunk. Every few tiles its warps meet at a barrier and add up in shared memory,
+// where sums of several chunks, the scales and the biases wait as well: with a barrier each tile all warps computed
+// addresses, looked up and stored at the same time, which cost 1450 clocks a tile (H200; the look-ups of a 2x8 tile
+// take 2048). The order of every addition is fixed: results are deterministic. Tried and dropped (H200, int4 b16,
+// 14336x4096, 17.1 us): one warp per tile that adds while the others go on, 21.4 us; bulk prefetch of codes into L2
+// four tiles ahead, 19.4 us.
 #pragma once
 
 #include "kernels/platform/cuda_launch.cuh"
@@ -49,6 +49,10 @@ struct Shape {
   static constexpr int kChunkInputs = Warps * Blocks * kBlockInputs<Decoder>;
   static constexpr int kXPitch = kChunkInputs + 32;  // halves: tokens of a phase fall into different banks
   static constexpr int kGather = (Tiles8 == 1 ? 2 : 1) * (InRegisters ? 2 : 1);  // tiles between two barriers
+  // Tiles a warp works on at once: with one, eight tokens left both shared memory and tensor cores waiting (ncu: 0.46
+  // instructions a clock, short scoreboard). More tokens leave no registers for it.
+  static constexpr int kTogether = Tiles8 == 1 ? Decoder::kTogether : 1;
+  static_assert(kGather % kTogether == 0);
   static constexpr int kTileFloats = Warps * kTokens * kPitch;
   static constexpr int64_t kReduceBytes = int64_t{2} * kGather * kTileFloats * 4;
   static constexpr int64_t kXBytes = InRegisters ? 0 : int64_t{kTokens} * kXPitch * 2;
@@ -82,16 +86,25 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
   const int r = lane >> 2, t = lane & 3;
   float* reduce = reinterpret_cast<float*>(shared + Decoder::shared_bytes(params.weights));
   __half* x_shared = reinterpret_cast<__half*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes);
-  float2* extras = reinterpret_cast<float2*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes + S::kXBytes);
+  float2* extras =
+      reinterpret_cast<float2*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes + S::kXBytes);
   float* sums = reinterpret_cast<float*>(extras + c.tiles_per_cta * 16);
   trigger_dependents();
 
   Decoder decoder(params.weights, shared, lane);
-  typename Decoder::Codes now[Blocks], next[Blocks];
+  constexpr int kTogether = S::kTogether;
+  typename Decoder::Codes now[Blocks][kTogether], next[Blocks][kTogether];
   const int first_tile = c.tile_begin + static_cast<int>(blockIdx.x), stride = static_cast<int>(gridDim.x);
   const int tiles_here = (c.tile_end - first_tile + stride - 1) / stride;
+  const auto fetch = [&](int tile, int block) {
 #pragma unroll
-  for (int b = 0; b < Blocks; ++b) decoder.fetch(next[b], first_tile, warp * Blocks + b, c.tiles, c.blocks);
+    for (int b = 0; b < Blocks; ++b)
+#pragma unroll
+      for (int k = 0; k < kTogether; ++k)
+        if (k == 0 || tile + k * stride < c.tile_end)
+          decoder.fetch(next[b][k], tile + k * stride, block + b, c.tiles, c.blocks);
+  };
+  fetch(first_tile, warp * Blocks);
   for (int i = static_cast<int>(threadIdx.x); i < tiles_here * 16; i += Warps * 32) {
     const int64_t row = (first_tile + i / 16 * int64_t{stride}) * 16 + i % 16;
     extras[i] = make_float2(c.out.scales && row < c.rows ? __half2float(c.out.scales[row]) : 1.F,
@@ -130,46 +143,53 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
       __syncthreads();
     }
     const bool last = chunk + 1 == c.chunks;
-    int local = 0, waiting = 0;  // tiles whose sums are not added up yet
-    for (int tile = first_tile; tile < c.tile_end; tile += stride, ++local) {
+    int local = 0, waiting = 0;  // tiles done, and those whose sums are not added up yet
+    const auto x_octet = [&](int b) {
+      return [&, b](int s, int part, int n) -> uint4 {
+        if constexpr (InRegisters) {
+          return x[b][s][part][n];
+        } else {
+          const int column =
+              (warp * Blocks + b) * kBlockInputs<Decoder> + (Decoder::octet(s, t) * Decoder::kParts + part) * 8;
+          return *reinterpret_cast<const uint4*>(x_shared + (n * 8 + r) * S::kXPitch + column);
+        }
+      };
+    };
+    for (int tile = first_tile; tile < c.tile_end; tile += kTogether * stride) {
 #pragma unroll
-      for (int b = 0; b < Blocks; ++b) now[b] = next[b];
-      // The next tile, or the first tile of the next chunk.
-      const bool same_chunk = tile + stride < c.tile_end;
-      const int ahead_tile = same_chunk ? tile + stride : first_tile;
-      const int ahead_block = same_chunk ? block0 : block0 + Warps * Blocks;
+      for (int b = 0; b < Blocks; ++b)
 #pragma unroll
-      for (int b = 0; b < Blocks; ++b) decoder.fetch(next[b], ahead_tile, ahead_block + b, c.tiles, c.blocks);
-      float acc[Tiles8][4] = {};
+        for (int k = 0; k < kTogether; ++k) now[b][k] = next[b][k];
+      // The next tiles, or the first ones of the next chunk.
+      const bool same_chunk = tile + kTogether * stride < c.tile_end;
+      fetch(same_chunk ? tile + kTogether * stride : first_tile, same_chunk ? block0 : block0 + Warps * Blocks);
+      const bool all = kTogether == 1 || tile + (kTogether - 1) * stride < c.tile_end;
+      float acc[kTogether][Tiles8][4] = {};
 #pragma unroll
       for (int b = 0; b < Blocks; ++b) {
         if (block0 + b >= c.blocks) break;
-        decoder.template multiply<Tiles8>(
-            now[b],
-            [&](int s, int part, int n) -> uint4 {
-              if constexpr (InRegisters) {
-                return x[b][s][part][n];
-              } else {
-                const int column =
-                    (warp * Blocks + b) * kBlockInputs<Decoder> + (Decoder::octet(s, t) * Decoder::kParts + part) * 8;
-                return *reinterpret_cast<const uint4*>(x_shared + (n * 8 + r) * S::kXPitch + column);
-              }
-            },
-            acc);
+        if (all)
+          decoder.template multiply<Tiles8, kTogether, kTogether>(now[b], x_octet(b), acc);
+        else
+          decoder.template multiply<Tiles8, kTogether, 1>(now[b], x_octet(b), acc);
       }
-      float* mine = reduce + (buffer * S::kGather + waiting) * S::kTileFloats + warp * S::kTokens * kPitch;
 #pragma unroll
-      for (int n = 0; n < Tiles8; ++n) {
+      for (int k = 0; k < kTogether; ++k) {
+        if (k > 0 && !all) break;
+        float* mine = reduce + (buffer * S::kGather + waiting) * S::kTileFloats + warp * S::kTokens * kPitch;
 #pragma unroll
-        for (int i = 0; i < 2; ++i)
-          *reinterpret_cast<float2*>(mine + (n * 8 + 2 * t + i) * kPitch + 2 * r) = make_float2(acc[n][i], acc[n][i + 2]);
+        for (int n = 0; n < Tiles8; ++n)
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            *reinterpret_cast<float2*>(mine + (n * 8 + 2 * t + i) * kPitch + 2 * r) =
+                make_float2(acc[k][n][i], acc[k][n][i + 2]);
+        ++waiting, ++local;
       }
-      ++waiting;
       if (waiting < S::kGather && same_chunk) continue;
       __syncthreads();
       for (int i = static_cast<int>(threadIdx.x); i < waiting * S::kTokens * 16; i += Warps * 32) {
         const int which = i / (S::kTokens * 16), token = i / 16 % S::kTokens, row = i % 16;
-        const int here = local - waiting + 1 + which;
+        const int here = local - waiting + which;
         const int64_t out_row = (first_tile + here * int64_t{stride}) * 16 + row;
         const float* from = reduce + (buffer * S::kGather + which) * S::kTileFloats + token * kPitch + row;
         float sum = 0;

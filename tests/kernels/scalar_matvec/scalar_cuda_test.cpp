@@ -128,12 +128,6 @@ TEST(ScalarMmaCuda, EqualsTheReferenceAroundEachTileEdge) {
             Format::kIntegerZeros);
 }
 
-TEST(ScalarMmaCuda, TakesSeveralLaunchesForOutputsTooLargeForOne) {
-  AQLM_EXP_NEEDS_HOPPER();
-  // 32 token places and two chunks of inputs: a CTA has room for six tiles, 132 of them for 12672 rows.
-  check({.out_features = 12800, .in_features = 2056, .nbits = 2, .group_size = 256}, 17, Format::kIntegerZeros);
-}
-
 TEST(ScalarMmaCuda, PermutesTheInputsForActOrder) {
   AQLM_EXP_NEEDS_HOPPER();
   for (int bits : {2, 3, 4})
