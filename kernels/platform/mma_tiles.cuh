@@ -67,14 +67,18 @@ template <bool MayPermute>
 __device__ __forceinline__ uint4 load_octet(const Common& c, int token, int64_t first) {
   if (token >= c.batch || first >= c.in_features) return make_uint4(0, 0, 0, 0);
   const __half* row = c.x + token * c.in_features;
-  if (!MayPermute || !c.x_perm) return load_fresh16(row + first);
-  uint32_t words[4];
+  if constexpr (MayPermute) {
+    if (c.x_perm) {
+      uint32_t words[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int32_t a = __ldg(c.x_perm + first + 2 * i), b = __ldg(c.x_perm + first + 2 * i + 1);
-    words[i] = uint32_t{__half_as_ushort(__ldcg(row + a))} | uint32_t{__half_as_ushort(__ldcg(row + b))} << 16;
+      for (int i = 0; i < 4; ++i) {
+        const int32_t a = __ldg(c.x_perm + first + 2 * i), b = __ldg(c.x_perm + first + 2 * i + 1);
+        words[i] = uint32_t{__half_as_ushort(__ldcg(row + a))} | uint32_t{__half_as_ushort(__ldcg(row + b))} << 16;
+      }
+      return make_uint4(words[0], words[1], words[2], words[3]);
+    }
   }
-  return make_uint4(words[0], words[1], words[2], words[3]);
+  return load_fresh16(row + first);
 }
 
 template <class Decoder, int Tiles8, int Warps, int Blocks, bool InRegisters, int CtasPerSm>

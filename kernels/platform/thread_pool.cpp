@@ -14,7 +14,12 @@ inline void relax() noexcept {
 }
 
 // About 50 us on current x86: longer than the gap between two linears of a model, short enough not to heat idle cores.
+// With more threads than cores nobody spins: a spinning thread would keep the core from the one it waits for.
 constexpr int kSpins = 2000;
+int spins_for(int count) {
+  static const unsigned cores = std::thread::hardware_concurrency();
+  return static_cast<unsigned>(count) <= cores ? kSpins : 0;
+}
 
 }  // namespace
 
@@ -23,8 +28,8 @@ ThreadPool& ThreadPool::shared() {
   return pool;
 }
 
-void ThreadPool::wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
+void ThreadPool::wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
+  for (int i = 0; i < spins; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
     relax();
   }
@@ -33,8 +38,10 @@ void ThreadPool::wait_while_equal(const std::atomic<uint32_t>& value, uint32_t o
 
 void ThreadPool::loop(Worker& worker) {
   uint32_t seen = 0;
+  int spins = 0;  // as the last job had it
   for (;;) {
-    while (worker.ticket.load(std::memory_order_acquire) == seen) wait_while_equal(worker.ticket, seen);
+    while (worker.ticket.load(std::memory_order_acquire) == seen) wait_while_equal(worker.ticket, seen, spins);
+    spins = worker.spins;
     ++seen;
     if (worker.stop) return;
     t_inside_job = true;
@@ -63,6 +70,7 @@ void ThreadPool::run(int count, Job job, void* context) {
     worker.context = context;
     worker.index = static_cast<int>(i) + 1;
     worker.count = count;
+    worker.spins = spins_for(count);
     worker.ticket.fetch_add(1, std::memory_order_release);
     worker.ticket.notify_one();
   }
@@ -71,7 +79,7 @@ void ThreadPool::run(int count, Job job, void* context) {
   t_inside_job = false;
   for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;
        left = pending_.load(std::memory_order_acquire))
-    wait_while_equal(pending_, left);
+    wait_while_equal(pending_, left, spins_for(count));
 }
 
 ThreadPool::~ThreadPool() {

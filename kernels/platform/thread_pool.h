@@ -42,12 +42,12 @@ class ThreadPool {
     std::atomic<uint32_t> ticket{0};  // raised once per job; the worker waits on it
     Job job = nullptr;
     void* context = nullptr;
-    int index = 0, count = 0;
+    int index = 0, count = 0, spins = 0;
     bool stop = false;
     std::thread thread;
   };
   void loop(Worker& worker);
-  static void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old);
+  static void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old, int spins);
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Worker>> workers_;
