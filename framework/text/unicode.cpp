@@ -131,4 +131,19 @@ std::string to_lower(std::string_view text) {
   return out;
 }
 
+std::string to_upper(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t offset = 0; offset < text.size();) {
+    const CodePoint c = utf8_decode(text, offset);
+    if (c.value == 0xDF) {
+      out += "SS";
+    } else {
+      utf8_append(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c.value))));
+    }
+    offset += c.size_bytes;
+  }
+  return out;
+}
+
 }  // namespace aqlm_exp::text

@@ -23,5 +23,7 @@ bool is_punctuation(char32_t c);
 bool is_mark(char32_t c);
 /// Lower case of each code point by the Unicode default mapping.
 std::string to_lower(std::string_view text);
+/// Upper case of each code point by the Unicode default mapping; U+00DF becomes SS.
+std::string to_upper(std::string_view text);
 
 }  // namespace aqlm_exp::text
