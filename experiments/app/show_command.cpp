@@ -24,6 +24,7 @@ struct ShowArguments {
   std::string format;
   std::string component;
   size_t max_trials = 10000;
+  config::YamlLimits limits;
   bool resolve = false;
   bool origin = false;
   bool json = false;  // errors too
@@ -38,6 +39,7 @@ config::ComposeRequest request_of(const ShowArguments& arguments, const ShowCont
   for (const std::string& folder : arguments.config_dirs) request.roots.emplace_back(folder);
   request.roots.insert(request.roots.end(), context.builtin_roots.begin(), context.builtin_roots.end());
   request.max_trials = arguments.max_trials;
+  request.limits = arguments.limits;
   return request;
 }
 
@@ -244,6 +246,13 @@ CLI::App* add_subcommand(CLI::App& app, const char* name, const char* doc, ShowA
       ->take_all();
   sub->add_option("--format", arguments.format, "yaml or json")->check(CLI::IsMember({"yaml", "json"}));
   sub->add_flag("--json", arguments.json, "one JSON document on stdout, also for errors");
+  const config::YamlLimits least;
+  sub->add_option("--max-file-bytes", arguments.limits.max_bytes, "largest YAML file that is read")
+      ->check(CLI::Range(least.max_bytes, size_t{1} << 30))
+      ->capture_default_str();
+  sub->add_option("--max-nodes", arguments.limits.max_nodes, "most nodes of one YAML file")
+      ->check(CLI::Range(least.max_nodes, size_t{100000000}))
+      ->capture_default_str();
   return sub;
 }
 

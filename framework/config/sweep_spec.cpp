@@ -121,6 +121,20 @@ class SpecReader {
     return out;
   }
 
+  /// Where the text of a YAML string starts: behind its quote, if it has one.
+  Mark text_mark(const Node& value) const {
+    Mark mark = value.mark();
+    const std::string line = composer_.files().sources().line(mark);
+    int column = 0;
+    for (const char c : line) {
+      column += (c & 0xC0) != 0x80 ? 1 : 0;
+      if (column < mark.column) continue;
+      if (c == '"' || c == '\'') ++mark.column;
+      break;
+    }
+    return mark;
+  }
+
   /// The entry `key: text` of a map under exp.sweep. nullopt: reported.
   std::optional<Entry> read_entry(const MapEntry& entry, const std::string& path) {
     auto override = parse_override(entry.key + "=", entry.key_mark, problems_);
@@ -130,7 +144,7 @@ class SpecReader {
     override->mark = entry.key_mark;
     override->value_mark = value.mark();
     if (value.is_string()) {
-      auto elements = parse_value(value.as_string(), value.mark(), problems_);
+      auto elements = parse_value(value.as_string(), text_mark(value), problems_);
       if (!elements) return std::nullopt;
       override->elements = std::move(*elements);
     } else if (value.is_list()) {

@@ -23,6 +23,14 @@ namespace {
 
 constexpr double kMib = 1024.0 * 1024.0;
 
+/// "scale search" → "scale_search": names in a result are [a-z0-9_].
+std::string file_name(std::string text) {
+  for (char& c : text) {
+    if ((c < 'a' || c > 'z') && (c < '0' || c > '9')) c = '_';
+  }
+  return text;
+}
+
 class Trial {
  public:
   Trial(const plan::PlannedTrial& planned, const RunOptions& options) : planned_(planned), options_(options) {
@@ -97,7 +105,7 @@ class Trial {
     spec_.method->quantise(quantised, text.calibration, context);
     metric(results::metric::kQuantiseS, watch.elapsed_s(), "s", "calibration statistics, quantisation and fine-tuning",
            results::Direction::kMin, false);
-    for (const auto& [stage, seconds] : context.times.stages()) time("stage/" + stage + "_s", seconds);
+    for (const auto& [stage, seconds] : context.times.stages()) time("stage/" + file_name(stage) + "_s", seconds);
     for (const auto& [name, value] : context.metrics) metric(name, value, "", "reported by the method", results::Direction::kNone);
     for (size_t i = 0; i < context.notes.size(); ++i) provenance(fmt::format("notes/n{}", i), context.notes[i]);
     record_.layers = layer_tables(context.layers);

@@ -36,8 +36,8 @@ const lut::Level& level_of(CpuIsa isa) {
   }
 }
 
-bool takes_vector_entries(const AdditiveShape& shape, int64_t batch, int threads) {
-  return batch >= lut::kVectorMinBatch && shape.out_features / std::max(threads, 1) >= lut::kVectorMinRows;
+bool takes_vector_entries(const AdditiveShape& shape, int64_t batch, int threads, const lut::Level& level) {
+  return batch >= level.vector_min_batch && shape.out_features / std::max(threads, 1) >= lut::kVectorMinRows;
 }
 
 /// Where the parts of the workspace start, in bytes.
@@ -47,7 +47,7 @@ struct Plan {
 Plan plan_workspace(const AdditiveShape& shape, int64_t batch, int threads, const lut::Level& level) {
   Plan plan;
   const int64_t per_block = group_block(shape), blocks = (shape.num_in_groups() + per_block - 1) / per_block;
-  if (takes_vector_entries(shape, batch, threads)) {
+  if (takes_vector_entries(shape, batch, threads, level)) {
     plan.scratch = align64(shape.in_features * level.width * 4);
     const int64_t row_blocks = (padded_rows(shape) + kLutRowBlock - 1) / kLutRowBlock;
     const int64_t rows = (row_blocks + threads - 1) / threads * kLutRowBlock;
@@ -107,7 +107,7 @@ void additive_lut_cpu_pack_codebooks(const AdditiveShape& shape, const float* co
 int64_t additive_lut_cpu_workspace_bytes(const AdditiveShape& shape, int64_t batch, int threads, CpuIsa isa) noexcept {
   const lut::Level& level = level_of(isa);
   int64_t total = 0;  // a long batch is cut into passes, the last of which may be narrow enough for the other method
-  for (const int64_t part : {batch, std::min<int64_t>(batch, lut::kVectorMinBatch - 1)})
+  for (const int64_t part : {batch, std::min<int64_t>(batch, level.vector_min_batch - 1)})
     total = std::max(total, plan_workspace(shape, part, std::max(threads, 1), level).total);
   return total;
 }
@@ -134,7 +134,7 @@ Status additive_lut_cpu(const AdditiveShape& shape, const AdditiveLutCpuCall& ca
   char* base = static_cast<char*>(call.workspace);
   for (int64_t done = 0; done < call.batch; done += p.tokens) {
     const int64_t left = call.batch - done;
-    const bool vector = takes_vector_entries(shape, left, threads);
+    const bool vector = takes_vector_entries(shape, left, threads, level);
     p.tokens = std::min<int64_t>(left, vector ? level.width : lut::kMaxTokens);
     p.x = call.x + done * shape.in_features;
     p.y = call.y + done * shape.out_features;

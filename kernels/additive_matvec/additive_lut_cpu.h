@@ -4,7 +4,7 @@
 // Layout of the packed codes: [row block of 512][input group][codebook][row in the block], one byte a code, rows padded
 // to a multiple of 64. A thread owns whole row blocks, so it reads one contiguous stream and nobody shares an output.
 //
-//   level        batch 1-3                                         batch >= 4 (and enough rows a thread)
+//   level        small batches                                     from batch 3 (portable, avx2) or 7, and enough rows
 //   portable     fp32 tables, eight rows in flight                 an entry holds 8 tokens
 //   avx2         the same, tables built by vector code             an entry holds 8 tokens (one ymm)
 //   avx512bw     int16 tables held in registers, vpermi2w          an entry holds 16 tokens (one zmm)
@@ -68,7 +68,7 @@ kernels::Status additive_lut_cpu(const AdditiveShape& shape, const AdditiveLutCp
 void additive_lut_cpu_dequantise(const AdditiveShape& shape, const AdditiveLutCpuCall& call, int64_t row_begin,
                                  int64_t row_end, float* weight) noexcept;
 
-/// What rounding the tables may add to |y[b, o]| / |scales[o]| at the int16 levels, batch <= 3: the sum over blocks of
+/// What rounding the tables may add to |y[b, o]| / |scales[o]| at the int16 levels: the sum over blocks of
 /// (entries added) * (half a step). Zero at fp32 levels. @param x one token, [in_features]
 double additive_lut_cpu_error_bound(const AdditiveShape& shape, const float* packed_codebooks, const float* x,
                                     kernels::CpuIsa isa);

@@ -61,6 +61,8 @@ void build_int16(const Pass& p, int64_t block_begin, int64_t block_end) {
     }
 }
 
+constexpr int64_t kAhead = 8;  // tables (up to 4 KiB of codes) between a prefetch and its use
+
 template <int T, bool First>
 inline void sweep(const unsigned char* table, const uint8_t* codes, int64_t block_rows, int16_t* sums) {
   Shuffle::Table loaded[T];

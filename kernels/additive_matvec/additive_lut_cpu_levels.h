@@ -7,9 +7,9 @@
 
 namespace aqlm_exp::additive_matvec::lut {
 
-constexpr int kMaxTokens = 4;        // tokens that share one pass over the codes with tables of their own
-constexpr int kTablesPerBlock = 16;  // tables of one block: 16 KiB in fp32, half of a small L1
-constexpr int64_t kVectorMinBatch = 4, kVectorMinRows = 512;  // below, building entries for all tokens costs too much
+constexpr int kMaxTokens = 4;            // tokens that share one pass over the codes with tables of their own
+constexpr int kTablesPerBlock = 16;      // tables of one block: 16 KiB in fp32, half of a small L1
+constexpr int64_t kVectorMinRows = 512;  // rows of a thread; below, building entries for all tokens costs too much
 
 struct Pass {  // one pass over the codes: `tokens` consecutive tokens
   int64_t rows, padded_rows, in_features, groups, codebooks, group_size;
@@ -22,14 +22,15 @@ struct Pass {  // one pass over the codes: `tokens` consecutive tokens
   int64_t tokens;
   void* tables;         // [block][token][table][256] of the level's entries
   float* table_scales;  // [block][token], int16 levels
-  float* x_by_input;    // [in_features][width], vector entries
+  float* x_by_input;    // [in_features][width], vector entries; 64-byte aligned
   void* scratch;        // one slice a thread
   int64_t scratch_bytes;
 };
 
 struct Level {
-  int64_t entry_bytes;  // of a single-token table
-  int width;            // tokens of a vector entry
+  int64_t entry_bytes;   // of a single-token table
+  int width;             // tokens of a vector entry
+  int vector_min_batch;  // from here on vector entries win (one thread, 2x8, 4096x4096: kernels_cpu_bench)
   void (*build)(const Pass&, int64_t block_begin, int64_t block_end);
   void (*look_up)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);
   void (*look_up_vector)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);

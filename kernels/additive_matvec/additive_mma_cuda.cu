@@ -16,17 +16,23 @@ using kernels::Status;
 namespace mma = kernels::mma;
 
 /// Two k16 steps of a 16-row tile: `low` is rows 2r, `high` rows 2r + 1, eight weights each.
-template <int Tiles8, int Chains>
-__device__ __forceinline__ void multiply_octet(float (&acc)[Chains][Tiles8][4], int n, const uint4& low,
-                                               const uint4& high, const uint4& x) {
-  kernels::mma_16816(acc[0][n], low.x, high.x, low.y, high.y, x.x, x.y);
-  kernels::mma_16816(acc[Chains - 1][n], low.z, high.z, low.w, high.w, x.z, x.w);
+__device__ __forceinline__ void multiply_octet(float (&acc)[4], const uint4& low, const uint4& high, const uint4& x) {
+  kernels::mma_16816(acc, low.x, high.x, low.y, high.y, x.x, x.y);
+  kernels::mma_16816(acc, low.z, high.z, low.w, high.w, x.z, x.w);
+}
+
+__device__ __forceinline__ uint32_t add_pair(uint32_t a, uint32_t b) {
+  const __half2 sum = __hadd2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&b));
+  return *reinterpret_cast<const uint32_t*>(&sum);
+}
+__device__ __forceinline__ uint4 add_halves(const uint4& a, const uint4& b) {
+  return make_uint4(add_pair(a.x, b.x), add_pair(a.y, b.y), add_pair(a.z, b.z), add_pair(a.w, b.w));
 }
 
 template <int Books>
 struct PackedWords {
   static_assert(Books == 1 || Books % 2 == 0);
-  static constexpr int kParts = 1;
+  static constexpr int kParts = 1, kTogether = Books <= 2 ? 2 : 1;
   static constexpr int kUnits = Books == 1 ? 1 : Books / 2;   // per block of 32 groups
   static constexpr int kTables = Books == 1 ? 1 : Books / 2;  // of 64 KiB: [entry][slot][copy 0..7] codewords
   struct Weights {
@@ -50,8 +56,8 @@ struct PackedWords {
         quad(lane & 3),
         copy(static_cast<uint32_t>(lane & 7) * 16) {}
 
-  /// A thread loads a codeword once and stores its eight copies; the order is turned by lane, so that the eight lanes of a
-  /// store phase meet eight bank groups.
+  /// A thread loads a codeword once and stores its eight copies; the order is turned by lane, so that the eight lanes
+  /// of a store phase meet eight bank groups.
   __device__ void setup() const {
 #pragma unroll 2
     for (int i = static_cast<int>(threadIdx.x); i < Books * 256; i += static_cast<int>(blockDim.x)) {
@@ -74,23 +80,42 @@ struct PackedWords {
       for (int s = 0; s < 8; ++s)
         codes.words[u][s] = block < blocks ? kernels::load_stream4(from + u * w.unit_bytes + s * 64) : 0U;
   }
-  template <int Tiles8, int Chains, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
+  /// From 9 tokens on the two codewords of a slot pair are added in fp16 first, which halves the products; the sum is
+  /// rounded to 2^-12 of itself then, as the reference's kernels do at every batch.
+  template <int Tiles8, int N, int Used, class X>
+  __device__ void multiply(const Codes (&codes)[N], X&& x, float (&acc)[N][Tiles8][4]) const {
+    constexpr int kSlots = Books == 1 ? 1 : 2;
+    constexpr bool kAdd = Tiles8 > 1 && kSlots == 2;
 #pragma unroll
-    for (int s = 0; s < 8; ++s) {
+    for (int s = 0; s < 8; ++s)
 #pragma unroll
-      for (int u = 0; u < kUnits; ++u)
+      for (int u = 0; u < kUnits; ++u) {
+        uint4 low[Used][kSlots], high[Used][kSlots];
 #pragma unroll
-        for (int slot = 0; slot < (Books == 1 ? 1 : 2); ++slot) {
-          const uint32_t at = base + u * 65536 + slot * 128;
-          const uint32_t word = Books == 1 && codes.slot ? codes.words[u][s] >> 8 : codes.words[u][s];
-          // copy in byte 0, the code in byte 1
-          const uint4 low = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | (slot << 4)));
-          const uint4 high = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | ((slot + 2) << 4)));
+        for (int k = 0; k < Used; ++k) {
+          const uint32_t word = Books == 1 && codes[k].slot ? codes[k].words[u][s] >> 8 : codes[k].words[u][s];
 #pragma unroll
-          for (int n = 0; n < Tiles8; ++n) multiply_octet<Tiles8, Chains>(acc, n, low, high, x(s, 0, n));
+          for (int slot = 0; slot < kSlots; ++slot) {
+            const uint32_t at = base + u * 65536 + slot * 128;
+            // copy in byte 0, the code in byte 1
+            low[k][slot] = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | (slot << 4)));
+            high[k][slot] = kernels::load_shared16(at + __byte_perm(word, copy, 0x6604 | ((slot + 2) << 4)));
+          }
         }
-    }
+        if constexpr (kAdd) {
+#pragma unroll
+          for (int k = 0; k < Used; ++k) {
+            low[k][0] = add_halves(low[k][0], low[k][kSlots - 1]);
+            high[k][0] = add_halves(high[k][0], high[k][kSlots - 1]);
+          }
+        }
+#pragma unroll
+        for (int slot = 0; slot < (kAdd ? 1 : kSlots); ++slot)
+#pragma unroll
+          for (int n = 0; n < Tiles8; ++n)
+#pragma unroll
+            for (int k = 0; k < Used; ++k) multiply_octet(acc[k][n], low[k][slot], high[k][slot], x(s, 0, n));
+      }
   }
 
   const Weights& w;
@@ -102,7 +127,7 @@ struct PackedWords {
 
 template <int Books, int Parts>
 struct GatherWords {
-  static constexpr int kParts = Parts;
+  static constexpr int kParts = Parts, kTogether = 1;
   struct Weights {
     const uint16_t* codes;  // [rows][groups][Books]
     const __half* codebooks;
@@ -146,18 +171,18 @@ struct GatherWords {
     const uint32_t code = (index & 1 ? pair >> 16 : pair) & mask;
     return kernels::load_table16(w.codebooks + (((static_cast<uint32_t>(book) << w.nbits) + code) * Parts + part) * 8);
   }
-  template <int Tiles8, int Chains, class X>
-  __device__ void multiply(const Codes& codes, X&& x, float (&acc)[Chains][Tiles8][4]) const {
+  template <int Tiles8, int N, int Used, class X>
+  __device__ void multiply(const Codes (&codes)[N], X&& x, float (&acc)[N][Tiles8][4]) const {
 #pragma unroll
     for (int s = 0; s < 8; ++s)
 #pragma unroll
       for (int m = 0; m < Books; ++m)
 #pragma unroll
         for (int part = 0; part < Parts; ++part) {
-          const uint4 low = word(codes.words[0], s * Books + m, m, part);
-          const uint4 high = word(codes.words[1], s * Books + m, m, part);
+          const uint4 low = word(codes[0].words[0], s * Books + m, m, part);
+          const uint4 high = word(codes[0].words[1], s * Books + m, m, part);
 #pragma unroll
-          for (int n = 0; n < Tiles8; ++n) multiply_octet<Tiles8, Chains>(acc, n, low, high, x(s, part, n));
+          for (int n = 0; n < Tiles8; ++n) multiply_octet(acc[0][n], low, high, x(s, part, n));
         }
   }
 

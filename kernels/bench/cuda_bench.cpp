@@ -1,7 +1,7 @@
-// GPU kernels against cuBLAS fp16. Each case is a CUDA graph of launches over rotated weights (more than 4x the L2), each
-// launch depending on the one before (programmatic dependent launch where the kernel knows it); time is per launch. Every
-// kernel's answer is compared with its double reference first. The denominator is the faster of cublasGemmEx and the best
-// of 16 cublasLt heuristics in the same run. Run as
+// GPU kernels against cuBLAS fp16. Each case is a CUDA graph of launches over rotated weights (more than 4x the L2),
+// each launch depending on the one before (programmatic dependent launch where the kernel knows it); time is per
+// launch. Every kernel's answer is compared with its double reference first. The denominator is the faster of
+// cublasGemmEx and the best of 16 cublasLt heuristics in the same run. Run as
 //   kernels_cuda_bench --benchmark_repetitions=9 --benchmark_enable_random_interleaving=true --benchmark_out=cuda.json
 #include <benchmark/benchmark.h>
 #include <cublasLt.h>
@@ -32,25 +32,25 @@ namespace am = aqlm_exp::additive_matvec;
 namespace sm = aqlm_exp::scalar_matvec;
 using aqlm_exp::kernels::Status;
 
-#define CHECK(call)                                                                                       \
-  do {                                                                                                    \
-    const auto e_ = (call);                                                                               \
-    if (static_cast<int>(e_) != 0) {                                                                      \
-      std::fprintf(stderr, "%s:%d: %s: error %d\n", __FILE__, __LINE__, #call, static_cast<int>(e_));     \
-      std::exit(1);                                                                                       \
-    }                                                                                                     \
+#define CHECK(call)                                                                                   \
+  do {                                                                                                \
+    const auto e_ = (call);                                                                           \
+    if (static_cast<int>(e_) != 0) {                                                                  \
+      std::fprintf(stderr, "%s:%d: %s: error %d\n", __FILE__, __LINE__, #call, static_cast<int>(e_)); \
+      std::exit(1);                                                                                   \
+    }                                                                                                 \
   } while (0)
 
 constexpr int64_t kPoolBytes = int64_t{320} << 20;
 constexpr int kLaunches = 40;
 
 cudaStream_t g_stream;
-unsigned char* g_codes;   // random bits, kPoolBytes
-__half* g_weights;        // fp16 weights, 2 * kPoolBytes
-__half* g_x;              // 4096 tokens x 16384
-__half* g_y;              // 4096 tokens x 16384
-__half* g_scales;         // 0.05 everywhere
-__half* g_chunk;          // dense chunk of a prompt
+unsigned char* g_codes;  // random bits, kPoolBytes
+__half* g_weights;       // fp16 weights, 2 * kPoolBytes
+__half* g_x;             // 4096 tokens x 16384
+__half* g_y;             // 4096 tokens x 16384
+__half* g_scales;        // 0.05 everywhere
+__half* g_chunk;         // dense chunk of a prompt
 cublasHandle_t g_blas;
 cublasLtHandle_t g_lt;
 void* g_blas_space;
@@ -135,13 +135,13 @@ class Gemm {
   }
   void plain(const __half* w, const __half* x, __half* y) const {
     const float one = 1, zero = 0;
-    CHECK(cublasGemmEx(g_blas, CUBLAS_OP_T, CUBLAS_OP_N, m_, n_, k_, &one, w, CUDA_R_16F, k_, x, CUDA_R_16F, k_, &zero, y,
-                       CUDA_R_16F, m_, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+    CHECK(cublasGemmEx(g_blas, CUBLAS_OP_T, CUBLAS_OP_N, m_, n_, k_, &one, w, CUDA_R_16F, k_, x, CUDA_R_16F, k_, &zero,
+                       y, CUDA_R_16F, m_, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
   }
   bool light(const __half* w, const __half* x, __half* y, size_t algorithm) const {
     const float one = 1, zero = 0;
-    return cublasLtMatmul(g_lt, desc_, &one, w, a_, x, b_, &zero, y, c_, y, c_, &algorithms_[algorithm].algo, g_blas_space,
-                          kBlasSpace, g_stream) == CUBLAS_STATUS_SUCCESS;
+    return cublasLtMatmul(g_lt, desc_, &one, w, a_, x, b_, &zero, y, c_, y, c_, &algorithms_[algorithm].algo,
+                          g_blas_space, kBlasSpace, g_stream) == CUBLAS_STATUS_SUCCESS;
   }
   /// The algorithm that is fastest in a graph over rotated weights.
   size_t best() {
@@ -190,9 +190,8 @@ Case dense(int64_t rows, int64_t inputs, int64_t batch, bool light) {
 
 Case read_floor(int64_t bytes) {
   const int64_t copies = std::max<int64_t>(2, kPoolBytes / bytes);
-  return capture(kLaunches, static_cast<double>(bytes), 0, [&](int i) {
-    CHECK(aqlm_exp::bench::read_only(g_codes + i % copies * bytes, bytes, g_y, g_stream));
-  });
+  return capture(kLaunches, static_cast<double>(bytes), 0,
+                 [&](int i) { CHECK(aqlm_exp::bench::read_only(g_codes + i % copies * bytes, bytes, g_y, g_stream)); });
 }
 
 double relative_error(const std::vector<float>& y, const std::vector<double>& expected) {
@@ -307,8 +306,9 @@ struct ScalarSetup {
   std::vector<uint8_t> codes;
 };
 ScalarSetup set_up(sm::ScalarShape shape, bool nf4) {
-  ScalarSetup s{shape, sm::scalar_cuda_packed_code_bytes(shape), sm::scalar_cuda_packed_scale_bytes(shape), 0, nullptr,
-                nullptr, {}};
+  ScalarSetup s{
+      shape, sm::scalar_cuda_packed_code_bytes(shape), sm::scalar_cuda_packed_scale_bytes(shape), 0, nullptr, nullptr,
+      {}};
   s.copies = std::max<int64_t>(2, kPoolBytes / (s.code_bytes + s.scale_bytes));
   uint32_t state = 999;
   s.codes.resize(static_cast<size_t>(shape.out_features * shape.in_features));
@@ -325,7 +325,8 @@ ScalarSetup set_up(sm::ScalarShape shape, bool nf4) {
   CHECK(cudaMemcpy(g_codes, packed.data(), packed.size(), cudaMemcpyHostToDevice));
   s.scales = allocate<char>(s.scale_bytes * s.copies);
   for (int64_t i = 0; i < s.copies; ++i)
-    CHECK(cudaMemcpy(static_cast<char*>(s.scales) + i * s.scale_bytes, scales.data(), scales.size(), cudaMemcpyHostToDevice));
+    CHECK(cudaMemcpy(static_cast<char*>(s.scales) + i * s.scale_bytes, scales.data(), scales.size(),
+                     cudaMemcpyHostToDevice));
   std::vector<uint16_t> levels;
   for (float level : sm::kNf4Levels) levels.push_back(aqlm_exp::kernels::float_to_half(level));
   s.levels = allocate<__half>(16);
@@ -349,10 +350,11 @@ Case scalar(sm::ScalarShape shape, int64_t batch, bool nf4) {
   const auto cells = static_cast<size_t>(kChecked * shape.num_groups());
   const std::vector<float> scale(cells, 0.03125F), zero(cells, nf4 ? 0.F : 7.F);
   std::vector<float> levels;
-  for (float level : sm::kNf4Levels) levels.push_back(aqlm_exp::kernels::half_to_float(aqlm_exp::kernels::float_to_half(level)));
+  for (float level : sm::kNf4Levels)
+    levels.push_back(aqlm_exp::kernels::half_to_float(aqlm_exp::kernels::float_to_half(level)));
   std::vector<double> expected(static_cast<size_t>(batch * kChecked));
-  sm::scalar_matvec_ref(head, s.codes.data(), nf4 ? levels.data() : nullptr, scale.data(), zero.data(), nullptr, nullptr,
-                        nullptr, to_host(g_x, batch * shape.in_features).data(), batch, expected.data());
+  sm::scalar_matvec_ref(head, s.codes.data(), nf4 ? levels.data() : nullptr, scale.data(), zero.data(), nullptr,
+                        nullptr, nullptr, to_host(g_x, batch * shape.in_features).data(), batch, expected.data());
   const double error = relative_error(head_of_y(shape.out_features, batch), expected);
   call.programmatic = true;
   return capture(kLaunches, static_cast<double>(s.code_bytes + s.scale_bytes), error, [&](int i) {
@@ -364,9 +366,10 @@ Case scalar(sm::ScalarShape shape, int64_t batch, bool nf4) {
 
 /// A prompt of `tokens`: chunks of dense weight that stay in L2, each followed by the library GEMM.
 Case prefill(int64_t rows, int64_t inputs, int64_t tokens, int64_t chunk_rows, int scheme) {
-  const am::AdditiveShape a = scheme == 0 ? am::AdditiveShape{.out_features = rows, .in_features = inputs, .num_codebooks = 2}
-                                          : am::AdditiveShape{.out_features = rows, .in_features = inputs,
-                                                              .num_codebooks = 1, .nbits_per_codebook = 16};
+  const am::AdditiveShape a =
+      scheme == 0 ? am::AdditiveShape{.out_features = rows, .in_features = inputs, .num_codebooks = 2}
+                  : am::AdditiveShape{
+                        .out_features = rows, .in_features = inputs, .num_codebooks = 1, .nbits_per_codebook = 16};
   const sm::ScalarShape q{.out_features = rows, .in_features = inputs, .nbits = 4, .group_size = 128};
   const AdditiveSetup s = scheme < 2 ? set_up(a, scheme == 0) : AdditiveSetup{};
   const ScalarSetup z = scheme == 2 ? set_up(q, false) : ScalarSetup{};
@@ -404,24 +407,24 @@ Case prefill(int64_t rows, int64_t inputs, int64_t tokens, int64_t chunk_rows, i
 
 void add(const std::string& name, std::function<Case()> make) {
   auto shared = std::make_shared<std::unique_ptr<Case>>();
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [make, shared](benchmark::State& state) {
-                                 if (!*shared) *shared = std::make_unique<Case>(make());
-                                 const Case& c = **shared;
-                                 if (!c.exec) {
-                                   state.SkipWithError(("refused: " + c.refused).c_str());
-                                   return;
-                                 }
-                                 state.counters["relative_error"] = c.error;
-                                 if (!(c.error < 2e-3)) {
-                                   state.SkipWithError("the answer is wrong");
-                                   return;
-                                 }
-                                 time_graph(c);
-                                 for (auto _ : state) state.SetIterationTime(time_graph(c) * 1e-6);
-                                 state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) *
-                                                         static_cast<int64_t>(c.bytes));
-                               })
+  benchmark::RegisterBenchmark(
+      name.c_str(),
+      [make, shared](benchmark::State& state) {
+        if (!*shared) *shared = std::make_unique<Case>(make());
+        const Case& c = **shared;
+        if (!c.exec) {
+          state.SkipWithError(("refused: " + c.refused).c_str());
+          return;
+        }
+        state.counters["relative_error"] = c.error;
+        if (!(c.error < 2e-3)) {
+          state.SkipWithError("the answer is wrong");
+          return;
+        }
+        time_graph(c);
+        for (auto _ : state) state.SetIterationTime(time_graph(c) * 1e-6);
+        state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * static_cast<int64_t>(c.bytes));
+      })
       ->UseManualTime()
       ->Unit(benchmark::kMicrosecond)
       ->Iterations(4);
@@ -430,8 +433,11 @@ void add(const std::string& name, std::function<Case()> make) {
 /// Names are "<rows>x<inputs>/b<batch>/<kernel>", as in cpu_bench.cpp.
 void add_all(int64_t rows, int64_t inputs, const std::vector<int64_t>& batches) {
   const auto shape = [=](int32_t books, int32_t bits, int32_t group = 8) {
-    return am::AdditiveShape{.out_features = rows, .in_features = inputs, .num_codebooks = books,
-                             .nbits_per_codebook = bits, .in_group_size = group};
+    return am::AdditiveShape{.out_features = rows,
+                             .in_features = inputs,
+                             .num_codebooks = books,
+                             .nbits_per_codebook = bits,
+                             .in_group_size = group};
   };
   for (int64_t batch : batches) {
     const std::string at = std::to_string(rows) + "x" + std::to_string(inputs) + "/b" + std::to_string(batch) + "/";
@@ -440,14 +446,16 @@ void add_all(int64_t rows, int64_t inputs, const std::vector<int64_t>& batches) 
     if (batch == 1) {
       add(at + "read_2bit", [=] { return read_floor(rows * inputs / 4); });
       add(at + "read_4bit", [=] { return read_floor(rows * inputs / 2); });
-      add(at + "2x8_lookup_no_pdl", [=] { return additive(shape(2, 8), 1, am::additive_lookup_cuda_f16, true, false); });
+      add(at + "2x8_lookup_no_pdl",
+          [=] { return additive(shape(2, 8), 1, am::additive_lookup_cuda_f16, true, false); });
       add(at + "1x8_lookup", [=] { return additive(shape(1, 8), 1, am::additive_lookup_cuda_f16, true, true); });
       add(at + "8x8_lookup", [=] { return additive(shape(8, 8), 1, am::additive_lookup_cuda_f16, true, true); });
       add(at + "2x8g16_lookup", [=] { return additive(shape(2, 8, 16), 1, am::additive_lookup_cuda_f16, true, true); });
       add(at + "2x8_generic", [=] { return additive(shape(2, 8), 1, am::additive_generic_cuda_f16, false, true); });
       add(at + "3x12_generic", [=] { return additive(shape(3, 12), 1, am::additive_generic_cuda_f16, false, true); });
       add(at + "1x16_generic", [=] { return additive(shape(1, 16), 1, am::additive_generic_cuda_f16, false, true); });
-      add(at + "1x16g16_gather", [=] { return additive(shape(1, 16, 16), 1, am::additive_gather_cuda_f16, false, true); });
+      add(at + "1x16g16_gather",
+          [=] { return additive(shape(1, 16, 16), 1, am::additive_gather_cuda_f16, false, true); });
       for (int32_t bits : {12, 13, 14})
         add(at + "1x" + std::to_string(bits) + "_gather",
             [=] { return additive(shape(1, bits), 1, am::additive_gather_cuda_f16, false, true); });

@@ -1,5 +1,4 @@
 #include "kernels/bench/cuda_bench_kernels.h"
-
 #include "kernels/platform/cuda_launch.cuh"
 
 namespace aqlm_exp::bench {

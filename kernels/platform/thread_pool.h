@@ -1,6 +1,6 @@
 // Threads for CPU kernels: started once, handed a job each by name, spinning briefly before they sleep.
 // Why not OpenMP: the torch wheel ships a libgomp of its own, and a second runtime in the process oversubscribes the
-// cores; and a job costs less here (figures in docs/kernels.md).
+// cores; and a job costs less here (docs/kernels.md section 6).
 #pragma once
 
 #include <atomic>

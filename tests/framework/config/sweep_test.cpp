@@ -229,7 +229,7 @@ TEST(Sweep, ShapesUnderTheReservedNodeAreChecked) {
   EXPECT_EQ(fault("{params: {a: {b: 1}}}"), "W103 config.yaml:3:23");
   EXPECT_EQ(fault("{repeat: 0}"), "W103 config.yaml:3:19");
   EXPECT_EQ(fault("{seed: x}"), "W103 config.yaml:3:17");
-  EXPECT_EQ(fault("{params: {a: \"1,\"}}").substr(0, 4), "O101");
+  EXPECT_EQ(fault("{params: {a: \"1,\"}}"), "O101 config.yaml:3:25") << "the place inside the quoted text";
   EXPECT_EQ(fault("{params: {a: \"1,2\"}, zip: [{a: \"3,4\"}]}").substr(0, 4), "W103") << "swept twice";
   EXPECT_EQ(fault("[]").substr(0, 4), "W103");
 }

@@ -77,10 +77,12 @@ struct Device {
   }
 };
 
-/// fp16 rounds the answer by 2^-11 of itself; fp32 sums err far below 2e-5 of the terms' norm.
-void expect_close(const Device& d, const std::vector<uint16_t>& y) {
+/// fp16 rounds the answer by 2^-11 of itself; fp32 sums err far below 2e-5 of the terms' norm. Codewords added in fp16
+/// (the mma entry from 9 tokens on) err by 2^-12 of the larger of them at most: five standard deviations are 1e-3.
+void expect_close(const Device& d, const std::vector<uint16_t>& y, bool half_sums) {
+  const double loose = half_sums && d.c.batch > 8 && d.c.shape.num_codebooks > 1 ? 1e-3 : 2e-5;
   for (size_t i = 0; i < y.size(); ++i) {
-    const double tolerance = std::fabs(d.c.expected[i]) * 0x1.02p-11 + 2e-5 * d.norm[i] + 6e-8;
+    const double tolerance = std::fabs(d.c.expected[i]) * 0x1.02p-11 + loose * d.norm[i] + 6e-8;
     ASSERT_NEAR(static_cast<double>(kernels::half_to_float(y[i])), d.c.expected[i], tolerance)
         << d.c.name() << " at " << i;
   }
@@ -97,7 +99,7 @@ void check(Entry entry, Codes codes, const AdditiveShape& shape, int64_t batch, 
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << d.c.name();
     const std::vector<uint16_t> got = y.read<uint16_t>();
     if (first.empty()) {
-      expect_close(d, got);
+      expect_close(d, got, entry == Entry{additive_mma_cuda_f16});
       first = got;
     }
     ASSERT_EQ(got, first) << d.c.name();
@@ -186,6 +188,39 @@ TEST(AdditiveMmaCuda, EqualsTheReferenceAroundEachTileEdge) {
     check(additive_mma_cuda_f16, Codes::kPacked, kx8(2500, 4104, 2), batch);  // chunks x tiles
   for (int bits : {1, 5, 7})
     for (int books : {1, 2, 4}) check(additive_mma_cuda_f16, Codes::kPacked, kx8(33, 512, books, bits), 4);
+}
+
+TEST(AdditiveMmaCuda, TakesSeveralLaunchesForOutputsTooLargeForOne) {
+  AQLM_EXP_NEEDS_HOPPER();
+  // 16 tokens, 128 KiB of tables and two chunks of inputs leave a CTA room for 16 tiles: 132 of them take 33792 rows.
+  // One codeword per row repeats, so that the reference is small: rows 0..15 of each tile are the same in every tile.
+  const int64_t rows = 35000, inputs = 4104;
+  AdditiveCase small(kx8(16, inputs, 4), 16, 3, false);
+  const Device d(std::move(small));
+  AdditiveShape shape = d.c.shape;
+  shape.out_features = rows;
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto from = static_cast<size_t>(row % 16) * static_cast<size_t>(shape.num_in_groups() * 4);
+    codes.insert(codes.end(), d.c.codes8.begin() + static_cast<int64_t>(from),
+                 d.c.codes8.begin() + static_cast<int64_t>(from) + shape.num_in_groups() * 4);
+    scales.push_back(d.c.scales[static_cast<size_t>(row % 16)]);
+  }
+  std::vector<uint8_t> packed(static_cast<size_t>(additive_cuda_packed_bytes(shape)));
+  additive_cuda_pack_host(shape, codes.data(), packed.data());
+  const CudaBuffer device_codes(packed.data(), packed.size()), device_scales = kernels::half_buffer(scales);
+  const CudaBuffer y(static_cast<size_t>(rows) * 32), y_small(16 * 32);
+  AdditiveCudaCall call = d.call(Codes::kPacked, y_small.data());
+  ASSERT_EQ(additive_mma_cuda_f16(d.c.shape, call), Status::kOk);
+  call.codes = device_codes.data();
+  call.scales = device_scales.data();
+  call.y = y.data();
+  ASSERT_EQ(additive_mma_cuda_f16(shape, call), Status::kOk);
+  const std::vector<uint16_t> expected = y_small.read<uint16_t>(), got = y.read<uint16_t>();
+  for (int64_t b = 0; b < 16; ++b)
+    for (int64_t row = 0; row < rows; ++row)
+      ASSERT_EQ(got[static_cast<size_t>(b * rows + row)], expected[static_cast<size_t>(b * 16 + row % 16)]) << row;
 }
 
 TEST(AdditiveGatherCuda, EqualsTheReference) {
