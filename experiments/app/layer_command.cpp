@@ -1,7 +1,7 @@
 // `aqlm-exp layer`: one linear layer from a file, quantised by the method and parts that the overrides choose.
 #include <ATen/ATen.h>
-#include <CLI/CLI.hpp>
 
+#include <CLI/CLI.hpp>
 #include <cstring>
 
 #include "experiments/app/json_output.h"
@@ -100,9 +100,12 @@ void layer(const Arguments& arguments) {
     print_json(json);
     return;
   }
-  fmt::print("{} [{}, {}] as {}: relative output error {:.5f}, relative weight error {:.5f}, {:.3f} bits per weight, {:.1f} s\n",
-             problem.name, problem.weight.size(0), problem.weight.size(1), weight->format(),
-             json["rel_output_error"].get<double>(), json["rel_weight_error"].get<double>(), weight->bits().per_weight(), seconds);
+  fmt::print(
+      "{} [{}, {}] as {}: relative output error {:.5f}, relative weight error {:.5f}, {:.3f} bits per weight, {:.1f} "
+      "s\n",
+      problem.name, problem.weight.size(0), problem.weight.size(1), weight->format(),
+      json["rel_output_error"].get<double>(), json["rel_weight_error"].get<double>(), weight->bits().per_weight(),
+      seconds);
   for (const auto& [stage, time] : context.times.stages()) fmt::print("  {:<10} {:8.2f} s\n", stage, time);
 }
 
@@ -112,7 +115,8 @@ void add_layer_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("layer", "quantise one linear layer from a file and print its error");
   auto arguments = std::make_shared<Arguments>();
   command->add_option("FILE", arguments->file, "safetensors with weight [out, in] and xtx [in, in]")->required();
-  command->add_option("OVERRIDES", arguments->overrides, "method=gptq, quant.num_codebooks=1, encoder.beam_size=8, ...");
+  command->add_option("OVERRIDES", arguments->overrides,
+                      "method=gptq, quant.num_codebooks=1, encoder.beam_size=8, ...");
   command->add_flag("--json", arguments->json, "one JSON document");
   command->callback([arguments] { layer(*arguments); });
 }

@@ -1,7 +1,7 @@
 // `aqlm-exp eval` and `aqlm-exp tokenize`: a model's perplexity on a text, and a text's tokens.
 #include <ATen/ATen.h>
-#include <CLI/CLI.hpp>
 
+#include <CLI/CLI.hpp>
 #include <fstream>
 
 #include "experiments/app/json_output.h"
@@ -63,7 +63,9 @@ void evaluate(const EvalArguments& arguments) {
     return;
   }
   fmt::print("perplexity {:.4f} ({}: {})\n", result.perplexity, convention.tag(), convention.description());
-  if (result.kl) fmt::print("KL to {} {:.5f} nats/token, same top token {:.2f}%\n", arguments.reference, *result.kl, 100 * *result.top1_agreement);
+  if (result.kl)
+    fmt::print("KL to {} {:.5f} nats/token, same top token {:.2f}%\n", arguments.reference, *result.kl,
+               100 * *result.top1_agreement);
   fmt::print("{} tokens, {} windows, {:.1f} s\n", set.ids.size(), result.num_windows, result.wall_s);
 }
 
@@ -91,8 +93,11 @@ void add_eval_command(CLI::App& app) {
   auto arguments = std::make_shared<EvalArguments>();
   command->add_option("MODEL_DIR", arguments->model, "Hugging Face folder")->required();
   command->add_option("--text", arguments->text, "one UTF-8 text")->required();
-  command->add_option("--seq-len", arguments->seq_len, "tokens in a window")->capture_default_str()->check(CLI::Range(2, 1 << 20));
-  command->add_option("--max-windows", arguments->max_windows, "first windows only; 0: all")->check(CLI::NonNegativeNumber);
+  command->add_option("--seq-len", arguments->seq_len, "tokens in a window")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1 << 20));
+  command->add_option("--max-windows", arguments->max_windows, "first windows only; 0: all")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--reference", arguments->reference, "model to compute the KL divergence to");
   command->add_option("--device", arguments->device, "cpu, cuda, cuda:N, auto")->capture_default_str();
   command->add_flag("--json", arguments->json, "one JSON document");

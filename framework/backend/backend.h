@@ -32,7 +32,8 @@ class Backend {
   virtual std::string refusal(const quant::Weight& weight) const = 0;
   /// @param bias [out_features] float32, or undefined
   /// @throws ConfigError with refusal()'s text where that is not empty
-  virtual std::unique_ptr<LinearOp> prepare(std::shared_ptr<const quant::Weight> weight, const at::Tensor& bias) const = 0;
+  virtual std::unique_ptr<LinearOp> prepare(std::shared_ptr<const quant::Weight> weight,
+                                            const at::Tensor& bias) const = 0;
 };
 
 using BackendRegistry = config::Registry<Backend>;

@@ -20,7 +20,8 @@ class Rng {
   double normal();
   /// A random order of 0..size-1 (Fisher-Yates).
   std::vector<int64_t> permutation(int64_t size);
-  /// An independent stream named by `tag` (and this generator's seed, not its state): the same whoever else drew numbers.
+  /// An independent stream named by `tag` (and this generator's seed, not its state): the same whoever else drew
+  /// numbers.
   Rng fork(std::string_view tag) const;
   uint64_t seed() const { return seed_; }
 

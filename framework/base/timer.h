@@ -10,9 +10,7 @@ namespace aqlm_exp {
 
 class Stopwatch {
  public:
-  double elapsed_s() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
+  double elapsed_s() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   void restart() { start_ = std::chrono::steady_clock::now(); }
 
  private:

@@ -19,7 +19,7 @@ at::Tensor random_subset(const at::Tensor& points, int64_t count, Rng& rng) {
 }  // namespace
 
 at::Tensor nearest_centroid(const at::Tensor& points, const at::Tensor& centroids) {
-  constexpr int64_t kScoresAtATime = int64_t{1} << 24;  // 64 MiB of float32
+  constexpr int64_t kScoresAtATime = int64_t{1} << 24;                 // 64 MiB of float32
   const at::Tensor half_norms = centroids.square().sum(1).mul_(-0.5);  // [num_clusters]
   const at::Tensor transposed = centroids.t();
   const int64_t block = std::max<int64_t>(1, kScoresAtATime / centroids.size(0));

@@ -37,9 +37,8 @@ class RandomInitialiser final : public Initialiser {
 }  // namespace
 
 void register_random(InitialiserRegistry& registry) {
-  registry.add("random", "random residual groups as codewords", [](config::Reader&) {
-    return std::make_unique<RandomInitialiser>();
-  });
+  registry.add("random", "random residual groups as codewords",
+               [](config::Reader&) { return std::make_unique<RandomInitialiser>(); });
 }
 
 }  // namespace aqlm_exp::codebook

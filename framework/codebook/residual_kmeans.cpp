@@ -40,8 +40,9 @@ void register_residual_kmeans(InitialiserRegistry& registry) {
   registry.add("residual_kmeans", "k-means on what the codebooks before left behind", [](config::Reader& in) {
     const int64_t max_iter =
         in.integer("max_iter", {.fallback = 100, .min = 1, .max = 100000, .doc = "Lloyd iterations a codebook"});
-    const int64_t max_points = in.integer("max_points_per_centroid", {.fallback = 0, .min = 0, .max = 1000000,
-                                          .doc = "fit on this many random groups per codeword; 0: on all"});
+    const int64_t max_points = in.integer(
+        "max_points_per_centroid",
+        {.fallback = 0, .min = 0, .max = 1000000, .doc = "fit on this many random groups per codeword; 0: on all"});
     return std::make_unique<ResidualKMeans>(max_iter, max_points);
   });
 }

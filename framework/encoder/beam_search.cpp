@@ -20,9 +20,9 @@ void beam_search_step(const BeamProblem& problem, int64_t in_group, int64_t code
   const int64_t num_codewords = book.size(0), og = book.size(1), ig = book.size(2);
   const int64_t num_hypotheses = state.codes.size(0), num_out_groups = state.codes.size(1);
   const int64_t start = in_group * ig, end = start + ig;
-  const at::Tensor h_columns = problem.xtx.slice(1, start, end);       // [in, ig]
-  const at::Tensor h_block = h_columns.slice(0, start, end);           // [ig, ig]
-  const at::Tensor flat_book = book.reshape({num_codewords, og * ig});  // [K, g]
+  const at::Tensor h_columns = problem.xtx.slice(1, start, end);               // [in, ig]
+  const at::Tensor h_block = h_columns.slice(0, start, end);                   // [ig, ig]
+  const at::Tensor flat_book = book.reshape({num_codewords, og * ig});         // [K, g]
   const at::Tensor energy = at::matmul(book, h_block).mul_(book).sum({1, 2});  // [K]: <C_k H_jj, C_k>
   const at::Tensor scales = problem.scales.view({1, num_out_groups, 1});
 

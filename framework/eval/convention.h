@@ -1,5 +1,5 @@
-// Perplexity conventions by name: the same model and text give quite different numbers under different ones, so a number
-// never travels without its convention.
+// Perplexity conventions by name: the same model and text give quite different numbers under different ones, so a
+// number never travels without its convention.
 #pragma once
 
 #include <cstdint>

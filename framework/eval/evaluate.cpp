@@ -48,15 +48,15 @@ Evaluation evaluate(const model::Model& model, const std::vector<at::Tensor>& wi
         -log_q.slice(0, 0, tokens - 1).gather(1, ids.slice(0, 1, tokens).unsqueeze(1)).to(at::kDouble);
     result.window_losses.push_back(losses.mean().item<double>());
     if (!std::isfinite(result.window_losses.back())) {
-      throw NumericalError(fmt::format("[evaluate] window {}: loss {}; the quantised model produces NaN or infinite logits",
-                                       i, result.window_losses.back()));
+      throw NumericalError(
+          fmt::format("[evaluate] window {}: loss {}; the quantised model produces NaN or infinite logits", i,
+                      result.window_losses.back()));
     }
     result.num_scored_tokens += tokens - 1;
     if (reference != nullptr) {
       const at::Tensor log_p = reference->log_probabilities(static_cast<int64_t>(i), ids);
       result.window_kl.push_back(kl_divergence(log_p, log_q).mean().item<double>());
-      window_agreement.push_back(
-          log_p.argmax(-1).eq(log_q.argmax(-1)).to(at::kDouble).mean().item<double>());
+      window_agreement.push_back(log_p.argmax(-1).eq(log_q.argmax(-1)).to(at::kDouble).mean().item<double>());
     }
     report_progress("evaluate", static_cast<int64_t>(i) + 1, result.num_windows);
   }

@@ -17,7 +17,8 @@ namespace aqlm_exp::eval {
 struct Evaluation {
   double perplexity = 0.0;            ///< exp(mean over windows of the window's mean loss)
   std::vector<double> window_losses;  ///< mean loss of each window, nats per predicted token
-  std::optional<double> kl;           ///< KL(reference ‖ model), nats per token: mean over all positions of a window, then over windows
+  std::optional<double>
+      kl;  ///< KL(reference ‖ model), nats per token: mean over all positions of a window, then over windows
   std::vector<double> window_kl;
   std::optional<double> top1_agreement;  ///< share of positions where both models rank the same token first
   int64_t num_windows = 0;
@@ -32,7 +33,8 @@ std::vector<at::Tensor> make_windows(std::span<const int32_t> ids, const Convent
 /// @throws NumericalError if a window's loss is NaN or infinite
 Evaluation evaluate(const model::Model& model, const std::vector<at::Tensor>& windows, ReferenceLogits* reference);
 
-/// KL(p ‖ q) per position in nats from log-probabilities [tokens, vocab_size] float32; sums in float64. → [tokens] float64
+/// KL(p ‖ q) per position in nats from log-probabilities [tokens, vocab_size] float32; sums in float64. → [tokens]
+/// float64
 at::Tensor kl_divergence(const at::Tensor& log_p, const at::Tensor& log_q);
 
 }  // namespace aqlm_exp::eval

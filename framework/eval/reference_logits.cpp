@@ -51,7 +51,8 @@ void write_all(int fd, const void* data, size_t size, const std::filesystem::pat
   while (size > 0) {
     const ssize_t written = ::write(fd, at, size);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) throw StorageError(fmt::format("{}: writing reference logits: {}", path.string(), std::strerror(errno)));
+    if (written <= 0)
+      throw StorageError(fmt::format("{}: writing reference logits: {}", path.string(), std::strerror(errno)));
     at += written;
     size -= static_cast<size_t>(written);
   }
@@ -64,8 +65,8 @@ class FileLogits final : public ReferenceLogits {
 
   at::Tensor log_probabilities(int64_t window, const at::Tensor& ids) override {
     if (window < 0 || window >= num_windows_ || ids.size(0) != seq_len_) {
-      throw DataError(fmt::format("{}: window {} of {} tokens; the file has {} windows of {}", path_, window, ids.size(0),
-                                  num_windows_, seq_len_));
+      throw DataError(fmt::format("{}: window {} of {} tokens; the file has {} windows of {}", path_, window,
+                                  ids.size(0), num_windows_, seq_len_));
     }
     at::Tensor half = at::empty({seq_len_, vocab_size_}, at::kHalf);
     auto* at = static_cast<char*>(half.data_ptr());
@@ -119,7 +120,8 @@ std::unique_ptr<ReferenceLogits> logits_from_file(const std::filesystem::path& p
   const int64_t expected = static_cast<int64_t>(kHeaderBytes) + windows * seq_len * vocab_size * 2;
   if (windows <= 0 || seq_len <= 0 || vocab_size <= 0 || status.st_size != expected) {
     ::close(fd);
-    throw DataError(fmt::format("{}: {} bytes, need {}; delete the file and run again", path.string(), status.st_size, expected));
+    throw DataError(
+        fmt::format("{}: {} bytes, need {}; delete the file and run again", path.string(), status.st_size, expected));
   }
   return std::make_unique<FileLogits>(fd, path.string(), windows, seq_len, vocab_size);
 }
@@ -132,8 +134,11 @@ void write_logits_file(const std::filesystem::path& path, const std::string& key
   const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (file.get() < 0) throw StorageError(fmt::format("{}: {}", temporary.string(), std::strerror(errno)));
   try {
-    const nlohmann::json json = {{"format", "aqlm-exp-logits"}, {"version", 1}, {"key", key},
-                                 {"num_windows", windows.size()}, {"seq_len", windows.front().size(0)},
+    const nlohmann::json json = {{"format", "aqlm-exp-logits"},
+                                 {"version", 1},
+                                 {"key", key},
+                                 {"num_windows", windows.size()},
+                                 {"seq_len", windows.front().size(0)},
                                  {"vocab_size", vocab_size}};
     std::string header = json.dump();
     if (header.size() >= kHeaderBytes) throw InternalError("[logits file] header too long");

@@ -1,5 +1,5 @@
-// Log-probabilities of the unquantised model, window by window: from the model itself, or from a file that one trial of a
-// sweep writes and the others read.
+// Log-probabilities of the unquantised model, window by window: from the model itself, or from a file that one trial of
+// a sweep writes and the others read.
 #pragma once
 
 #include <ATen/core/Tensor.h>

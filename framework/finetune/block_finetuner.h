@@ -23,9 +23,9 @@ struct BlockTask {
 };
 
 struct BlockReport {
-  double loss_before = 0.0;            ///< mean squared error over the training samples (validation ones if there are)
+  double loss_before = 0.0;  ///< mean squared error over the training samples (validation ones if there are)
   double loss_after = 0.0;
-  std::vector<double> epoch_losses;    ///< mean training loss of each epoch
+  std::vector<double> epoch_losses;  ///< mean training loss of each epoch
   int64_t num_epochs = 0;
 };
 

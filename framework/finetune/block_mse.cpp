@@ -83,7 +83,8 @@ class BlockMse final : public BlockFinetuner {
     for (size_t start = 0; start < samples.size(); start += micro_batch()) {
       const size_t end = std::min(samples.size(), start + micro_batch());
       const at::Tensor out = task.forward(rows(task.inputs, samples, start, end));
-      sum += at::mse_loss(out, rows(task.targets, samples, start, end)).item<double>() * static_cast<double>(end - start);
+      sum +=
+          at::mse_loss(out, rows(task.targets, samples, start, end)).item<double>() * static_cast<double>(end - start);
     }
     return sum / static_cast<double>(samples.size());
   }
@@ -144,16 +145,28 @@ void register_block_mse(BlockFinetunerRegistry& registry) {
   registry.add("block_mse", "Adam on the squared error of block outputs", [](config::Reader& in) {
     Options options;
     options.epochs = in.integer("epochs", {.fallback = 5, .min = 1, .max = 100000, .doc = "passes over the samples"});
-    options.batch_size = in.integer("batch_size", {.fallback = 1, .min = 1, .unit = "sequences", .doc = "per Adam step"});
-    options.micro_batch_size = in.integer("micro_batch_size", {.fallback = 0, .min = 0, .unit = "sequences",
-        .doc = "sequences in one forward pass; 0: the whole batch. Changes memory, not results"});
-    options.validation_samples = in.integer("validation_samples", {.fallback = 0, .min = 0, .unit = "sequences",
-        .doc = "held out for early stop; the best parameters are restored"});
-    options.early_stop = in.integer("early_stop", {.fallback = 3, .min = 1, .unit = "epochs",
-        .doc = "stop after this many epochs without a better validation loss"});
+    options.batch_size =
+        in.integer("batch_size", {.fallback = 1, .min = 1, .unit = "sequences", .doc = "per Adam step"});
+    options.micro_batch_size = in.integer(
+        "micro_batch_size", {.fallback = 0,
+                             .min = 0,
+                             .unit = "sequences",
+                             .doc = "sequences in one forward pass; 0: the whole batch. Changes memory, not results"});
+    options.validation_samples =
+        in.integer("validation_samples", {.fallback = 0,
+                                          .min = 0,
+                                          .unit = "sequences",
+                                          .doc = "held out for early stop; the best parameters are restored"});
+    options.early_stop =
+        in.integer("early_stop", {.fallback = 3,
+                                  .min = 1,
+                                  .unit = "epochs",
+                                  .doc = "stop after this many epochs without a better validation loss"});
     options.adam.lr = in.number("lr", {.fallback = 1e-5, .min = 0.0, .doc = "learning rate, constant"});
-    options.adam.beta1 = in.number("beta1", {.fallback = 0.9, .min = 0.0, .max = 1.0, .doc = "decay of the first moment"});
-    options.adam.beta2 = in.number("beta2", {.fallback = 0.95, .min = 0.0, .max = 1.0, .doc = "decay of the second moment"});
+    options.adam.beta1 =
+        in.number("beta1", {.fallback = 0.9, .min = 0.0, .max = 1.0, .doc = "decay of the first moment"});
+    options.adam.beta2 =
+        in.number("beta2", {.fallback = 0.95, .min = 0.0, .max = 1.0, .doc = "decay of the second moment"});
     return std::make_unique<BlockMse>(options);
   });
 }

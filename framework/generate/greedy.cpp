@@ -34,7 +34,8 @@ std::vector<int32_t> greedy(const model::Model& model, std::span<const int32_t> 
   while (static_cast<int64_t>(out.size()) < num_tokens) {
     out.push_back(static_cast<int32_t>(token));
     if (static_cast<int64_t>(out.size()) == num_tokens) break;
-    token = next_token(model, at::full({1, 1}, token, at::TensorOptions().dtype(at::kLong).device(model.device())), cache);
+    token =
+        next_token(model, at::full({1, 1}, token, at::TensorOptions().dtype(at::kLong).device(model.device())), cache);
   }
   return out;
 }
@@ -42,7 +43,8 @@ std::vector<int32_t> greedy(const model::Model& model, std::span<const int32_t> 
 Speed measure_speed(const model::Model& model, std::span<const int32_t> text, const SpeedOptions& options) {
   const c10::NoGradGuard no_grad;
   if (static_cast<int64_t>(text.size()) < options.prompt_tokens) {
-    throw DataError(fmt::format("[speed] the text has {} tokens, the prompt needs {}", text.size(), options.prompt_tokens));
+    throw DataError(
+        fmt::format("[speed] the text has {} tokens, the prompt needs {}", text.size(), options.prompt_tokens));
   }
   const at::Tensor prompt = as_ids(text.first(static_cast<size_t>(options.prompt_tokens)), model.device());
   const at::TensorOptions id_options = at::TensorOptions().dtype(at::kLong).device(model.device());

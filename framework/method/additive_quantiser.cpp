@@ -24,10 +24,11 @@ AdditiveQuantiser::AdditiveQuantiser(config::Reader& root) {
   config::Reader schedule = root.section("schedule", {.doc = "how tuner and encoder alternate"});
   schedule_.max_rounds = schedule.integer(
       "max_rounds", {.fallback = 1000, .min = 0, .max = 1000000, .doc = "rounds of tuner and encoder at most"});
-  schedule_.relative_mse_tolerance =
-      schedule.optional_number("relative_mse_tolerance",
-                               {.fallback = 0.01, .min = 0.0, .max = 1.0,
-                                .doc = "stop when a round lowers the loss by less than this part; null: never"});
+  schedule_.relative_mse_tolerance = schedule.optional_number(
+      "relative_mse_tolerance", {.fallback = 0.01,
+                                 .min = 0.0,
+                                 .max = 1.0,
+                                 .doc = "stop when a round lowers the loss by less than this part; null: never"});
 }
 
 AdditiveResult AdditiveQuantiser::quantise(const quant::LayerProblem& problem, Rng& rng, StageTimes& times) const {

@@ -18,8 +18,8 @@
 namespace aqlm_exp::method {
 
 struct Schedule {
-  int64_t max_rounds = 1000;                       ///< tuner + encoder rounds at most
-  std::optional<double> relative_mse_tolerance;    ///< stop when a round lowers the loss by less than this part of it
+  int64_t max_rounds = 1000;                     ///< tuner + encoder rounds at most
+  std::optional<double> relative_mse_tolerance;  ///< stop when a round lowers the loss by less than this part of it
 };
 
 struct AdditiveResult {

@@ -1,7 +1,8 @@
 // AQLM, whole: block by block on inputs from the already quantised blocks; every linear to an additive code under xtx;
 // then block fine-tuning towards the outputs that the dense block gives on these inputs.
-// Source: AQLM, arXiv:2401.06118, and the reference implementation's main loop. Floats are rounded to fp16, their stored
-// form, when a block is finished and before it feeds the next one; the reference rounds to the model's own dtype there.
+// Source: AQLM, arXiv:2401.06118, and the reference implementation's main loop. Floats are rounded to fp16, their
+// stored form, when a block is finished and before it feeds the next one; the reference rounds to the model's own dtype
+// there.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -53,7 +54,8 @@ class Aqlm final : public Method {
       }
     }
     if (unused_codewords > 0) {
-      context.notes.push_back(fmt::format("{} codewords are used by no group; they count in the bits", unused_codewords));
+      context.notes.push_back(
+          fmt::format("{} codewords are used by no group; they count in the bits", unused_codewords));
     }
     context.metrics["unused_codewords"] = static_cast<double>(unused_codewords);
   }

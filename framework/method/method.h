@@ -66,7 +66,8 @@ void register_nf4(MethodRegistry& registry);
 void register_fp4(MethodRegistry& registry);
 void register_llm_int8(MethodRegistry& registry);
 
-/// Every built-in method. Makers read the sections they need (method, quant, codebook, ...) from the root of the config.
+/// Every built-in method. Makers read the sections they need (method, quant, codebook, ...) from the root of the
+/// config.
 const MethodRegistry& methods();
 
 /// Adds name, block, role, the errors under `xtx` (skipped when undefined), audited bits and seconds to context.layers.

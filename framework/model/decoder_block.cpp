@@ -36,7 +36,8 @@ at::Tensor DecoderBlock::attend(const at::Tensor& normed, const RotaryEmbedding&
     causal = false;
   }
   const at::Tensor mixed = at::scaled_dot_product_attention(
-      queries, keys, values, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, /*dropout_p=*/0.0, causal);
+      queries, keys, values, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, /*dropout_p=*/0.0,
+      causal);
   return o_proj.forward(mixed.transpose(1, 2).reshape({batch, tokens, shape.num_heads * shape.head_dim}));
 }
 

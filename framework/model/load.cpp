@@ -1,4 +1,5 @@
-// Hugging Face folder → Model. Everything that can be wrong is asked of the checkpoint room before the first allocation.
+// Hugging Face folder → Model. Everything that can be wrong is asked of the checkpoint room before the first
+// allocation.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -81,8 +82,9 @@ class Loader {
 
 void check_supported(const checkpoint::ModelConfig& config, const std::filesystem::path& folder) {
   const auto refuse = [&](const std::string& what) {
-    throw DataError(fmt::format("{}: {} is not supported; Qwen2 without it is", (folder / "config.json").string(), what),
-                    "J-UNKNOWN");
+    throw DataError(
+        fmt::format("{}: {} is not supported; Qwen2 without it is", (folder / "config.json").string(), what),
+        "J-UNKNOWN");
   };
   if (config.rope.type != checkpoint::RopeType::kDefault) refuse("scaled rotary embedding");
   if (config.rope.partial_rotary_factor != 1.0) refuse("a partial rotary embedding");
@@ -107,7 +109,8 @@ Model load_model(const std::filesystem::path& folder, at::Device device) {
   model.embedding = loader.floats("model.embed_tokens.weight");
   model.output = summary.has_lm_head ? loader.floats("lm_head.weight") : model.embedding;
   model.final_norm = loader.floats("model.norm.weight");
-  model.rotary = std::make_shared<RotaryEmbedding>(config.head_dim, config.rope.theta, config.max_position_embeddings, device);
+  model.rotary =
+      std::make_shared<RotaryEmbedding>(config.head_dim, config.rope.theta, config.max_position_embeddings, device);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     DecoderBlock block;
     block.name = fmt::format("model.layers.{}", i);

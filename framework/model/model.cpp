@@ -22,8 +22,8 @@ at::Tensor Model::forward(const at::Tensor& ids) const {
 
 KvCache Model::make_cache(int64_t batch, int64_t capacity) const {
   if (capacity > rotary->num_positions()) {
-    throw DataError(fmt::format("[model] a cache of {} tokens: the model has {} positions", capacity,
-                                rotary->num_positions()));
+    throw DataError(
+        fmt::format("[model] a cache of {} tokens: the model has {} positions", capacity, rotary->num_positions()));
   }
   KvCache cache;
   cache.capacity = capacity;

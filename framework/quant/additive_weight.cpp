@@ -26,24 +26,25 @@ AdditiveWeight::AdditiveWeight(CodeSpec spec, at::Tensor codes, at::Tensor codeb
                     codebooks_.size(3) == spec.in_group_size && scales_.size(0) == codes_.size(0) &&
                     scales_.numel() == codes_.size(0);
   if (!fits) {
-    throw DataError(fmt::format("[AdditiveWeight] codes {}, codebooks {} and scales {} do not fit {}",
-                                shape_of(codes_), shape_of(codebooks_), shape_of(scales_), spec.str()));
+    throw DataError(fmt::format("[AdditiveWeight] codes {}, codebooks {} and scales {} do not fit {}", shape_of(codes_),
+                                shape_of(codebooks_), shape_of(scales_), spec.str()));
   }
 }
 
 at::Tensor sum_codewords(const at::Tensor& codes, const at::Tensor& codebooks) {
   const int64_t num_codebooks = codebooks.size(0), codebook_size = codebooks.size(1);
   const at::Tensor offsets =
-      at::arange(num_codebooks, codes.options().dtype(at::kLong)).mul_(codebook_size);       // [num_codebooks]
-  const at::Tensor flat_codes = (codes.to(at::kLong) + offsets).flatten();                   // [O * G * M]
-  const at::Tensor flat_books = codebooks.reshape({num_codebooks * codebook_size, -1});      // [M * K, group_size]
+      at::arange(num_codebooks, codes.options().dtype(at::kLong)).mul_(codebook_size);   // [num_codebooks]
+  const at::Tensor flat_codes = (codes.to(at::kLong) + offsets).flatten();               // [O * G * M]
+  const at::Tensor flat_books = codebooks.reshape({num_codebooks * codebook_size, -1});  // [M * K, group_size]
   return at::index_select(flat_books, 0, flat_codes)
       .view({codes.size(0), codes.size(1), num_codebooks, flat_books.size(1)})
       .sum(2);
 }
 
 at::Tensor group_weight(const at::Tensor& weight, const CodeSpec& spec) {
-  const int64_t num_out_groups = weight.size(0) / spec.out_group_size, num_in_groups = weight.size(1) / spec.in_group_size;
+  const int64_t num_out_groups = weight.size(0) / spec.out_group_size,
+                num_in_groups = weight.size(1) / spec.in_group_size;
   return weight.reshape({num_out_groups, spec.out_group_size, num_in_groups, spec.in_group_size})
       .transpose(1, 2)
       .reshape({num_out_groups, num_in_groups, spec.group_size()});

@@ -1,5 +1,5 @@
-// A weight as a scaled sum of codewords, and what is computed from it. Source: AQLM, arXiv:2401.06118 §3.1; the layout is
-// that of the Hugging Face AQLM checkpoints.
+// A weight as a scaled sum of codewords, and what is computed from it. Source: AQLM, arXiv:2401.06118 §3.1; the layout
+// is that of the Hugging Face AQLM checkpoints.
 #pragma once
 
 #include <ATen/core/Tensor.h>

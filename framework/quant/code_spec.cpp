@@ -8,8 +8,8 @@
 namespace aqlm_exp::quant {
 
 std::string CodeSpec::str() const {
-  const std::string groups = out_group_size == 1 ? fmt::format("g{}", in_group_size)
-                                                 : fmt::format("g{}x{}", in_group_size, out_group_size);
+  const std::string groups =
+      out_group_size == 1 ? fmt::format("g{}", in_group_size) : fmt::format("g{}x{}", in_group_size, out_group_size);
   return fmt::format("{}x{} {}", num_codebooks, nbits_per_codebook, groups);
 }
 

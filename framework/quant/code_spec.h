@@ -1,4 +1,5 @@
-// The shape of an additive code: MxN, M codebooks of N bits over groups of weights. Source: AQLM, arXiv:2401.06118 §3.1.
+// The shape of an additive code: MxN, M codebooks of N bits over groups of weights. Source: AQLM, arXiv:2401.06118
+// §3.1.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,7 @@ namespace aqlm_exp::quant {
 namespace {
 
 double weighted_norm(const at::Tensor& rows, const at::Tensor& xtx) {
-  const at::Tensor d = rows.to(at::kDouble);                            // [out, in]
+  const at::Tensor d = rows.to(at::kDouble);  // [out, in]
   return at::matmul(d, xtx.to(at::kDouble)).mul_(d).sum().item<double>();
 }
 
@@ -34,14 +34,15 @@ void check_problem(const LayerProblem& problem) {
   const at::Tensor& w = problem.weight;
   const at::Tensor& h = problem.xtx;
   if (w.dim() != 2 || h.dim() != 2 || h.size(0) != w.size(1) || h.size(1) != w.size(1)) {
-    throw DataError(fmt::format("[{}] weight has {} dimensions, xtx {}: need [out, in] and [in, in] with one in", problem.name,
-                                w.dim(), h.dim()));
+    throw DataError(fmt::format("[{}] weight has {} dimensions, xtx {}: need [out, in] and [in, in] with one in",
+                                problem.name, w.dim(), h.dim()));
   }
   if (!at::isfinite(w).all().item<bool>()) {
     throw DataError(fmt::format("[{}] weight holds NaN or infinite values; the checkpoint is damaged", problem.name));
   }
   if (!at::isfinite(h).all().item<bool>()) {
-    throw DataError(fmt::format("[{}] xtx holds NaN or infinite values; the calibration forward pass overflowed", problem.name));
+    throw DataError(
+        fmt::format("[{}] xtx holds NaN or infinite values; the calibration forward pass overflowed", problem.name));
   }
 }
 

@@ -21,7 +21,8 @@ class Weight {
   virtual int64_t in_features() const = 0;
   /// [out_features, in_features] float32 on the weight's device; differentiable in parameters().
   virtual at::Tensor dequantise() const = 0;
-  /// Continuous float32 parameters that fine-tuning may train (leaf tensors, changed in place); codes are not among them.
+  /// Continuous float32 parameters that fine-tuning may train (leaf tensors, changed in place); codes are not among
+  /// them.
   virtual std::vector<at::Tensor> parameters() { return {}; }
   /// Rounds continuous parameters to the precision in which they are stored (in place).
   virtual void round_to_storage() {}

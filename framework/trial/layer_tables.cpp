@@ -41,7 +41,10 @@ results::Layers layer_tables(const std::vector<method::LayerReport>& reports) {
   for (int64_t block = 0; block < num_blocks; ++block) layers.rows.push_back(std::to_string(block));
   for (const std::string& name : metrics) {
     const MetricInfo info = info_of(name);
-    results::LayerArray row{.name = name, .unit = info.unit, .description = info.description, .values = {},
+    results::LayerArray row{.name = name,
+                            .unit = info.unit,
+                            .description = info.description,
+                            .values = {},
                             .deterministic = info.deterministic};
     results::LayerArray matrix = row;
     matrix.values.assign(static_cast<size_t>(num_blocks) * layers.columns.size(), results::kAbsent);
@@ -49,8 +52,8 @@ results::Layers layer_tables(const std::vector<method::LayerReport>& reports) {
       const auto found = report.metrics.find(name);
       const double value = found == report.metrics.end() ? results::kAbsent : found->second;
       row.values.push_back(value);
-      const auto column = static_cast<size_t>(
-          std::find(layers.columns.begin(), layers.columns.end(), report.role) - layers.columns.begin());
+      const auto column = static_cast<size_t>(std::find(layers.columns.begin(), layers.columns.end(), report.role) -
+                                              layers.columns.begin());
       matrix.values[static_cast<size_t>(report.block) * layers.columns.size() + column] = value;
     }
     layers.metrics.push_back(std::move(row));

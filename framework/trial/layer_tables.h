@@ -1,4 +1,5 @@
-// Per-layer reports of a method as the arrays of a result: one row a linear, and matrices block × projection for heat maps.
+// Per-layer reports of a method as the arrays of a result: one row a linear, and matrices block × projection for heat
+// maps.
 #pragma once
 
 #include <vector>

@@ -35,7 +35,9 @@ void add_provenance(results::TrialRecord& record) {
   const BuildInfo& build = build_info();
   record.writer = "aqlm-exp-trial " + build.version;
   record.build_id = build.build_id;
-  const auto add = [&](const char* key, results::Value value) { record.provenance.emplace_back(key, std::move(value)); };
+  const auto add = [&](const char* key, results::Value value) {
+    record.provenance.emplace_back(key, std::move(value));
+  };
   add("git/commit", build.git_commit);
   add("git/dirty", static_cast<int64_t>(build.git_dirty));
   add("build/id", build.build_id);
@@ -44,8 +46,8 @@ void add_provenance(results::TrialRecord& record) {
   add("build/type", build.build_type);
   add("libraries/libtorch", fmt::format("{}.{}.{}", TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH));
   add("libraries/fmt", std::to_string(FMT_VERSION));
-  add("libraries/nlohmann_json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
-                                             NLOHMANN_JSON_VERSION_PATCH));
+  add("libraries/nlohmann_json",
+      fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH));
   struct utsname system {};
   if (::uname(&system) == 0) {
     add("host/name_sha256", sha256_hex(system.nodename));  // hashed: a host name may not be for everybody

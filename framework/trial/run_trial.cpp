@@ -53,8 +53,8 @@ class Trial {
     if (spec_.measure_speed) measure_speed(quantised, text);
     struct rusage usage {};
     ::getrusage(RUSAGE_SELF, &usage);
-    metric("peak_host_mib", static_cast<double>(usage.ru_maxrss) / 1024.0, "MiB", "largest resident memory of the worker",
-           results::Direction::kMin, false);
+    metric("peak_host_mib", static_cast<double>(usage.ru_maxrss) / 1024.0, "MiB",
+           "largest resident memory of the worker", results::Direction::kMin, false);
     record_.duration_s = whole.elapsed_s();
     return std::move(record_);
   }
@@ -67,7 +67,8 @@ class Trial {
     record_.overrides = planned_.overrides;
     record_.config_yaml = plan::to_yaml(planned_.tree);
     record_.config_identity = planned_.identity;
-    for (const plan::KeyOrigin& origin : planned_.origin) record_.origin.push_back({origin.key, origin.file, origin.line});
+    for (const plan::KeyOrigin& origin : planned_.origin)
+      record_.origin.push_back({origin.key, origin.file, origin.line});
     label(results::label::kMethod, spec_.method_type);
     label(results::label::kSetting, spec_.method->setting());
     if (!spec_.preset.empty()) label(results::label::kPreset, spec_.preset);
@@ -83,7 +84,9 @@ class Trial {
     provenance("seed", spec_.seed);
     provenance("rng", "xoshiro256** (arXiv:1805.01407), seeded by SplitMix64");
     provenance("metrics/ppl", "ppl.v1: " + spec_.eval.convention.description());
-    provenance("metrics/kl", "kl.v1: KL(unquantised || quantised) in nats per token, mean over all positions of a window, then windows");
+    provenance(
+        "metrics/kl",
+        "kl.v1: KL(unquantised || quantised) in nats per token, mean over all positions of a window, then windows");
     provenance("metrics/bits_per_weight",
                "bits.v1: packed codes, codebooks, scales and zero points of the quantised linears over their weights");
   }
@@ -106,7 +109,8 @@ class Trial {
     metric(results::metric::kQuantiseS, watch.elapsed_s(), "s", "calibration statistics, quantisation and fine-tuning",
            results::Direction::kMin, false);
     for (const auto& [stage, seconds] : context.times.stages()) time("stage/" + file_name(stage) + "_s", seconds);
-    for (const auto& [name, value] : context.metrics) metric(name, value, "", "reported by the method", results::Direction::kNone);
+    for (const auto& [name, value] : context.metrics)
+      metric(name, value, "", "reported by the method", results::Direction::kNone);
     for (size_t i = 0; i < context.notes.size(); ++i) provenance(fmt::format("notes/n{}", i), context.notes[i]);
     record_.layers = layer_tables(context.layers);
     return quantised;
@@ -121,10 +125,12 @@ class Trial {
       for (const model::Linear* linear : quantised.linears()) dense += linear->weight->bits();
       return dense.per_weight();
     };
-    metric(results::metric::kBitsPerWeight, per_linear_weight(), "bits", "audited, over the quantised linears", results::Direction::kMin);
-    metric("bits_per_weight_model", all.per_weight(), "bits", "over all weights of the model", results::Direction::kMin);
-    metric(results::metric::kModelMib, static_cast<double>(all.total_bits()) / 8.0 / kMib, "MiB", "stored size of the whole model",
+    metric(results::metric::kBitsPerWeight, per_linear_weight(), "bits", "audited, over the quantised linears",
            results::Direction::kMin);
+    metric("bits_per_weight_model", all.per_weight(), "bits", "over all weights of the model",
+           results::Direction::kMin);
+    metric(results::metric::kModelMib, static_cast<double>(all.total_bits()) / 8.0 / kMib, "MiB",
+           "stored size of the whole model", results::Direction::kMin);
     quantised.prepare(*spec_.backend);
     metric("resident_mib", static_cast<double>(quantised.resident_bytes()) / kMib, "MiB",
            "weights held in memory by this backend", results::Direction::kMin);
@@ -142,29 +148,35 @@ class Trial {
     }
     const eval::Evaluation result = eval::evaluate(quantised, text.windows, reference.get());
     time("evaluate_s", watch.elapsed_s());
-    metric(results::metric::kPerplexity, result.perplexity, "", spec_.eval.convention.description(), results::Direction::kMin);
-    record_.samples.push_back({.name = "window_loss", .unit = "nats/token", .description = "mean loss of each window",
+    metric(results::metric::kPerplexity, result.perplexity, "", spec_.eval.convention.description(),
+           results::Direction::kMin);
+    record_.samples.push_back({.name = "window_loss",
+                               .unit = "nats/token",
+                               .description = "mean loss of each window",
                                .values = result.window_losses});
     if (result.kl) {
       metric(results::metric::kKl, *result.kl, "nats/token", "KL(unquantised || quantised)", results::Direction::kMin);
-      metric(results::metric::kTop1Agreement, *result.top1_agreement, "fraction", "both models rank the same token first",
-             results::Direction::kMax);
-      record_.samples.push_back({.name = "window_kl", .unit = "nats/token", .description = "mean KL of each window",
+      metric(results::metric::kTop1Agreement, *result.top1_agreement, "fraction",
+             "both models rank the same token first", results::Direction::kMax);
+      record_.samples.push_back({.name = "window_kl",
+                                 .unit = "nats/token",
+                                 .description = "mean KL of each window",
                                  .values = result.window_kl});
     }
   }
 
   std::unique_ptr<eval::ReferenceLogits> reference_logits(const model::Model& original, const TextInputs& text) {
     auto live = eval::logits_from_model(original);
-    const double size_mib = static_cast<double>(text.windows.size()) * static_cast<double>(spec_.eval.convention.seq_len) *
+    const double size_mib = static_cast<double>(text.windows.size()) *
+                            static_cast<double>(spec_.eval.convention.seq_len) *
                             static_cast<double>(original.config.vocab_size) * 2.0 / kMib;
     if (options_.cache_dir.empty() || size_mib > static_cast<double>(spec_.eval.reference_cache_mib)) return live;
     std::string model_print;
     for (const plan::InputFile& input : planned_.inputs) {
       if (input.key == "model.path") model_print = input.fingerprint;
     }
-    const std::string key = sha256_hex(fmt::format("model {} ids {} convention {}", model_print, text.eval_ids_sha256,
-                                                   spec_.eval.convention.tag()));
+    const std::string key = sha256_hex(
+        fmt::format("model {} ids {} convention {}", model_print, text.eval_ids_sha256, spec_.eval.convention.tag()));
     const std::filesystem::path file = options_.cache_dir / fmt::format("logits-{}.bin", key.substr(0, 16));
     if (auto cached = eval::logits_from_file(file, key)) return cached;
     const Stopwatch watch;
@@ -176,10 +188,11 @@ class Trial {
   void measure_speed(const model::Model& quantised, const TextInputs& text) {
     const generate::Speed speed = generate::measure_speed(quantised, text.eval_ids, spec_.speed);
     const auto add = [&](const char* name, const std::vector<double>& values, const std::string& description) {
-      metric(name, generate::median(values), "tokens/s", description + ", median of the repeats", results::Direction::kMax, false);
+      metric(name, generate::median(values), "tokens/s", description + ", median of the repeats",
+             results::Direction::kMax, false);
       record_.metrics.back().n = static_cast<int64_t>(values.size());
-      record_.samples.push_back({.name = name, .unit = "tokens/s", .description = description, .values = values,
-                                 .deterministic = false});
+      record_.samples.push_back(
+          {.name = name, .unit = "tokens/s", .description = description, .values = values, .deterministic = false});
     };
     add(results::metric::kDecodeTokensPerS, speed.decode_tokens_per_s, "greedy decoding, batch 1");
     add("prefill_tokens_per_s", speed.prefill_tokens_per_s, "prompt processing, batch 1");
@@ -187,11 +200,17 @@ class Trial {
 
   void label(const std::string& name, const std::string& text) { record_.labels.emplace_back(name, text); }
   void time(const std::string& name, double seconds) { record_.timing.emplace_back(name, seconds); }
-  void provenance(const std::string& key, results::Value value) { record_.provenance.emplace_back(key, std::move(value)); }
+  void provenance(const std::string& key, results::Value value) {
+    record_.provenance.emplace_back(key, std::move(value));
+  }
   void metric(const std::string& name, double value, const std::string& unit, const std::string& description,
               results::Direction direction, bool deterministic = true) {
-    record_.metrics.push_back({.name = name, .value = value, .unit = unit, .description = description,
-                               .direction = direction, .deterministic = deterministic});
+    record_.metrics.push_back({.name = name,
+                               .value = value,
+                               .unit = unit,
+                               .description = description,
+                               .direction = direction,
+                               .deterministic = deterministic});
   }
 
   const plan::PlannedTrial& planned_;

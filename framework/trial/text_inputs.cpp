@@ -19,8 +19,9 @@ namespace {
 void check_ids(const std::vector<int32_t>& ids, int64_t vocab_size, const std::filesystem::path& path) {
   const auto largest = std::max_element(ids.begin(), ids.end());
   if (largest != ids.end() && *largest >= vocab_size) {
-    throw DataError(fmt::format("{}: token id {}, the model's vocabulary has {}; tokenizer.json belongs to another model",
-                                path.string(), *largest, vocab_size));
+    throw DataError(
+        fmt::format("{}: token id {}, the model's vocabulary has {}; tokenizer.json belongs to another model",
+                    path.string(), *largest, vocab_size));
   }
 }
 

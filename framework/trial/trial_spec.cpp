@@ -7,8 +7,10 @@ CalibrationSpec read_calibration(config::Reader in) {
   CalibrationSpec spec;
   spec.path = in.path("path", {.fallback = "builtin:models/text/sampled_calibration.txt", .doc = "one UTF-8 text"});
   spec.num_samples = in.integer("num_samples", {.fallback = 128, .min = 1, .unit = "sequences", .doc = "how many"});
-  spec.seq_len = in.integer("seq_len", {.fallback = 1024, .min = 2, .max = 1 << 20, .unit = "tokens", .doc = "of a sequence"});
-  spec.sampling = in.text("sampling", {.fallback = "first", .choices = {"first", "random"},
+  spec.seq_len =
+      in.integer("seq_len", {.fallback = 1024, .min = 2, .max = 1 << 20, .unit = "tokens", .doc = "of a sequence"});
+  spec.sampling = in.text("sampling", {.fallback = "first",
+                                       .choices = {"first", "random"},
                                        .doc = "first: the first windows of the text; random: seeded random crops"});
   return spec;
 }
@@ -18,8 +20,13 @@ EvalSpec read_eval(config::Reader in) {
   spec.path = in.path("path", {.fallback = "builtin:models/text/sampled_eval.txt", .doc = "one UTF-8 text"});
   spec.convention = eval::read_convention(in);
   spec.kl = in.flag("kl", {.fallback = true, .doc = "KL divergence and top-1 agreement with the unquantised model"});
-  spec.reference_cache_mib = in.integer("reference_cache_mib", {.fallback = 1024, .min = 0, .unit = "MiB",
-      .doc = "keep the unquantised model's log-probabilities on disk up to this size, for the whole sweep", .identity = false});
+  spec.reference_cache_mib =
+      in.integer("reference_cache_mib",
+                 {.fallback = 1024,
+                  .min = 0,
+                  .unit = "MiB",
+                  .doc = "keep the unquantised model's log-probabilities on disk up to this size, for the whole sweep",
+                  .identity = false});
   return spec;
 }
 
@@ -34,15 +41,19 @@ TrialSpec read_trial(config::Reader& root) {
   spec.eval = read_eval(root.section("eval", {.doc = "text and rules of the quality figures"}));
   config::Reader speed = root.section("speed", {.doc = "decoding speed, batch 1, greedy"});
   spec.measure_speed = speed.flag("enabled", {.fallback = true, .doc = "measure it"});
-  spec.speed.prompt_tokens = speed.integer("prompt_tokens", {.fallback = 64, .min = 1, .unit = "tokens", .doc = "prefill"});
-  spec.speed.decode_tokens = speed.integer("decode_tokens", {.fallback = 64, .min = 1, .unit = "tokens", .doc = "timed"});
+  spec.speed.prompt_tokens =
+      speed.integer("prompt_tokens", {.fallback = 64, .min = 1, .unit = "tokens", .doc = "prefill"});
+  spec.speed.decode_tokens =
+      speed.integer("decode_tokens", {.fallback = 64, .min = 1, .unit = "tokens", .doc = "timed"});
   spec.speed.repeats = speed.integer("repeats", {.fallback = 3, .min = 1, .doc = "timed runs after one warm-up run"});
   spec.seed = root.integer("seed", {.fallback = 0, .min = 0, .doc = "of everything random"});
   spec.device = root.text("device", {.fallback = "cpu", .doc = "cpu, cuda, cuda:N, or auto (a GPU if there is one)"});
   spec.method = root.variant<method::Method>("method.type", method::methods(), "aqlm");
-  spec.backend = root.component<backend::Backend>("backend", backend::backends(), "what runs the quantised linears", "dense");
+  spec.backend =
+      root.component<backend::Backend>("backend", backend::backends(), "what runs the quantised linears", "dense");
   config::Reader method = root.section("method", {.doc = "how the model is quantised"});
-  spec.preset = method.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
+  spec.preset =
+      method.text("preset", {.fallback = "", .doc = "name of the set of choices, for tables", .identity = false});
   config::Reader backend = root.section("backend");
   if (!root.describing()) {
     spec.method_type = method.text("type", {.fallback = "aqlm"});

@@ -1,6 +1,6 @@
-// Adam steps on codebooks and scales under L = tr((Ŵ−W) H (Ŵ−W)ᵀ) / out_features. Source: AQLM, arXiv:2401.06118 §3.3, and
-// the reference implementation (betas 0 and 0.95, AMSGrad; the paper's text says 0.9/0.95). The loss is quadratic in Ŵ,
-// so one product D H gives the gradient 2 D H / out in closed form; no autograd is needed.
+// Adam steps on codebooks and scales under L = tr((Ŵ−W) H (Ŵ−W)ᵀ) / out_features. Source: AQLM, arXiv:2401.06118 §3.3,
+// and the reference implementation (betas 0 and 0.95, AMSGrad; the paper's text says 0.9/0.95). The loss is quadratic
+// in Ŵ, so one product D H gives the gradient 2 D H / out in closed form; no autograd is needed.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
@@ -27,7 +27,8 @@ class AdamTuning final : public Tuning {
     const auto out_features = static_cast<double>(weight_.out_features());
     const at::Tensor& books = weight_.codebooks();
     const int64_t num_codewords = books.size(0) * books.size(1);
-    const at::Tensor offsets = at::arange(books.size(0), weight_.codes().options().dtype(at::kLong)).mul_(books.size(1));
+    const at::Tensor offsets =
+        at::arange(books.size(0), weight_.codes().options().dtype(at::kLong)).mul_(books.size(1));
     std::vector<at::Tensor> flat_codes;  // per codebook: [O * G], offset into the flat list of codewords
     for (int64_t m = 0; m < books.size(0); ++m) {
       flat_codes.push_back(weight_.codes().select(2, m).to(at::kLong).add_(offsets[m]).flatten());
@@ -38,7 +39,7 @@ class AdamTuning final : public Tuning {
       const at::Tensor d = (quant::ungroup(unscaled * scales, spec) - target_).to(at::kDouble);  // [out, in]
       const at::Tensor gradient =
           quant::group_weight(at::matmul(d, xtx_).mul_(2.0 / out_features).to(at::kFloat), spec);  // [O, G, g]
-      const at::Tensor scaled = (gradient * scales).flatten(0, 1);                                // [O * G, g]
+      const at::Tensor scaled = (gradient * scales).flatten(0, 1);                                 // [O * G, g]
       at::Tensor book_gradient = at::zeros({num_codewords, spec.group_size()}, books.options().requires_grad(false));
       for (const at::Tensor& codes : flat_codes) book_gradient.index_add_(0, codes, scaled);
       const at::Tensor scale_gradient = (gradient * unscaled).sum({1, 2}).view(weight_.scales().sizes());
@@ -82,13 +83,13 @@ class NoTuner final : public Tuner {
 
 void register_adam(TunerRegistry& registry) {
   registry.add("adam", "the reference's Adam steps on codebooks and scales", [](config::Reader& in) {
-    const int64_t steps =
-        in.integer("steps", {.fallback = 100, .min = 1, .max = 1000000, .doc = "Adam steps a round"});
+    const int64_t steps = in.integer("steps", {.fallback = 100, .min = 1, .max = 1000000, .doc = "Adam steps a round"});
     AdamOptions options;
     options.lr = in.number("lr", {.fallback = 1e-4, .min = 0.0, .doc = "learning rate"});
     options.beta1 = in.number("beta1", {.fallback = 0.0, .min = 0.0, .max = 1.0, .doc = "decay of the first moment"});
     options.beta2 = in.number("beta2", {.fallback = 0.95, .min = 0.0, .max = 1.0, .doc = "decay of the second moment"});
-    options.amsgrad = in.flag("amsgrad", {.fallback = true, .doc = "keep the largest second moment (arXiv:1904.09237)"});
+    options.amsgrad =
+        in.flag("amsgrad", {.fallback = true, .doc = "keep the largest second moment (arXiv:1904.09237)"});
     return std::make_unique<AdamTuner>(steps, options);
   });
 }

@@ -9,7 +9,8 @@
 namespace aqlm_exp::codebook {
 namespace {
 
-double squared_error(const Initialiser& init, const at::Tensor& groups, const quant::CodeSpec& spec, uint64_t seed = 1) {
+double squared_error(const Initialiser& init, const at::Tensor& groups, const quant::CodeSpec& spec,
+                     uint64_t seed = 1) {
   Rng rng(seed);
   const quant::AdditiveCode code = init.initialise(groups, {}, spec, rng);
   const at::Tensor books =

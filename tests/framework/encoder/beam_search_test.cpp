@@ -36,11 +36,10 @@ TEST_P(BeamSearchCases, StepKeepsTheBestCandidatesOfBruteForce) {
   const quant::LayerProblem problem = test::correlated_layer(4, 16, 9);
   const quant::AdditiveWeight weight = first_code(problem, spec);
   const BeamProblem fixed{problem.xtx.to(at::kFloat), weight.codebooks(), weight.scales().flatten(), beam_size};
-  BeamState state{weight.codes().unsqueeze(0).clone(),
-                  (problem.weight - weight.dequantise())
-                      .view({1, weight.num_out_groups(), spec.out_group_size, 16})
-                      .clone(),
-                  {}};
+  BeamState state{
+      weight.codes().unsqueeze(0).clone(),
+      (problem.weight - weight.dequantise()).view({1, weight.num_out_groups(), spec.out_group_size, 16}).clone(),
+      {}};
   state.loss = at::matmul(state.residual, fixed.xtx).mul_(state.residual).sum({2, 3});
 
   const auto row_losses = [&](const at::Tensor& codes) {  // exact, float64: [num_out_groups]
@@ -48,7 +47,8 @@ TEST_P(BeamSearchCases, StepKeepsTheBestCandidatesOfBruteForce) {
     const at::Tensor d = (trial.dequantise() - problem.weight).to(at::kDouble);
     return at::matmul(d, problem.xtx).mul_(d).sum(1).view({weight.num_out_groups(), -1}).sum(1);
   };
-  for (const auto& [group, book] : {std::pair<int64_t, int64_t>{1, 0}, {0, spec.num_codebooks - 1}, {1, spec.num_codebooks - 1}}) {
+  for (const auto& [group, book] :
+       {std::pair<int64_t, int64_t>{1, 0}, {0, spec.num_codebooks - 1}, {1, spec.num_codebooks - 1}}) {
     std::vector<at::Tensor> candidates;  // per hypothesis and codeword: exact losses per row
     for (int64_t b = 0; b < state.codes.size(0); ++b) {
       for (int64_t k = 0; k < spec.codebook_size(); ++k) {
@@ -76,7 +76,8 @@ TEST_P(BeamSearchCases, ARoundNeverRaisesTheLoss) {
   const auto [spec, beam_size] = GetParam();
   const quant::LayerProblem problem = test::correlated_layer(8, 32, 4);
   quant::AdditiveWeight weight = first_code(problem, spec);
-  const auto search = test::build(encoders(), R"({"type":"beam_search","beam_size":)" + std::to_string(beam_size) + "}");
+  const auto search =
+      test::build(encoders(), R"({"type":"beam_search","beam_size":)" + std::to_string(beam_size) + "}");
   Rng rng(2);
   double last = loss(problem, weight);
   for (int round = 0; round < 3; ++round) {
@@ -100,7 +101,8 @@ TEST(BeamSearch, AWideBeamFindsTheOptimumOfATinyLayer) {
   double best = 1e30;
   for (int32_t a = 0; a < 4; ++a) {
     for (int32_t b = 0; b < 4; ++b) {
-      const quant::AdditiveWeight trial(spec, at::tensor({a, b}, at::kInt).view({1, 2, 1}), weight.codebooks(), weight.scales());
+      const quant::AdditiveWeight trial(spec, at::tensor({a, b}, at::kInt).view({1, 2, 1}), weight.codebooks(),
+                                        weight.scales());
       best = std::min(best, loss(problem, trial));
     }
   }

@@ -24,7 +24,8 @@ std::vector<int32_t> some_ids(int64_t count) {
 model::Model disturbed(const model::Model& model, double noise) {
   model::Model copy = model.clone();
   auto& linear = copy.blocks[1].down_proj;
-  linear.weight = std::make_shared<quant::DenseWeight>(linear.weight->dequantise() + noise * test::gaussian({32, 64}, 99));
+  linear.weight =
+      std::make_shared<quant::DenseWeight>(linear.weight->dequantise() + noise * test::gaussian({32, 64}, 99));
   return copy;
 }
 

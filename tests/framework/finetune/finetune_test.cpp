@@ -36,7 +36,8 @@ TEST(BlockMse, LowersTheLossAndLeavesNoGradients) {
 TEST(BlockMse, MicroBatchesDoNotChangeTheResult) {
   Linear whole, split;
   Rng first(1), second(1);
-  test::build(block_finetuners(), R"({"type":"block_mse","epochs":2,"batch_size":4,"lr":0.01})")->finetune(whole.task(8), first);
+  test::build(block_finetuners(), R"({"type":"block_mse","epochs":2,"batch_size":4,"lr":0.01})")
+      ->finetune(whole.task(8), first);
   test::build(block_finetuners(), R"({"type":"block_mse","epochs":2,"batch_size":4,"micro_batch_size":1,"lr":0.01})")
       ->finetune(split.task(8), second);
   EXPECT_TRUE(at::allclose(whole.weight, split.weight, 1e-4, 1e-5));
@@ -48,7 +49,8 @@ TEST(BlockMse, ValidationStopsEarlyAndRestoresTheBest) {
   Rng rng(1);
   // A rate this large overshoots: no epoch is better than the start, so training stops and the start comes back.
   const at::Tensor before = linear.weight.clone();
-  const auto tuner = test::build(block_finetuners(),
+  const auto tuner = test::build(
+      block_finetuners(),
       R"({"type":"block_mse","epochs":50,"batch_size":1,"lr":100.0,"validation_samples":2,"early_stop":2})");
   const BlockReport report = tuner->finetune(task, rng);
   EXPECT_EQ(report.num_epochs, 2);
@@ -68,7 +70,8 @@ TEST(BlockMse, ReportsALossThatIsNotFinite) {
   BlockTask task = linear.task(4);
   task.targets.fill_(std::numeric_limits<float>::infinity());
   Rng rng(1);
-  EXPECT_THROW(test::build(block_finetuners(), R"({"type":"block_mse","epochs":1})")->finetune(task, rng), NumericalError);
+  EXPECT_THROW(test::build(block_finetuners(), R"({"type":"block_mse","epochs":1})")->finetune(task, rng),
+               NumericalError);
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
+#include "framework/generate/greedy.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include "framework/base/error.h"
-#include "framework/generate/greedy.h"
 #include "tests/framework/support/models.h"
 
 namespace aqlm_exp::generate {

@@ -18,7 +18,8 @@ std::unique_ptr<Method> make_method(const std::string& json) {
   return reader.variant<Method>("method.type", methods());
 }
 
-constexpr const char* kSmall = R"({"method":{"type":"aqlm"},"quant":{"num_codebooks":2,"nbits_per_codebook":4,"in_group_size":8},
+constexpr const char* kSmall =
+    R"({"method":{"type":"aqlm"},"quant":{"num_codebooks":2,"nbits_per_codebook":4,"in_group_size":8},
   "codebook":{"type":"residual_kmeans","max_iter":10},"encoder":{"type":"beam_search"},"tuner":{"type":"adam","steps":20,"lr":0.001},
   "schedule":{"max_rounds":3}})";
 
@@ -67,13 +68,14 @@ TEST(AdditiveQuantiser, LossFallsRoundAfterRound) {
   const AdditiveResult result = quantiser.quantise(problem, rng, times);
   ASSERT_EQ(result.losses.size(), 4u);
   for (size_t i = 1; i < result.losses.size(); ++i) EXPECT_LT(result.losses[i], result.losses[i - 1]);
-  EXPECT_NEAR(result.losses.back(),
-              quant::output_error(result.weight->dequantise(), problem.weight, problem.xtx) / 32, 1e-6 * result.losses.back());
+  EXPECT_NEAR(result.losses.back(), quant::output_error(result.weight->dequantise(), problem.weight, problem.xtx) / 32,
+              1e-6 * result.losses.back());
 }
 
 TEST(AdditiveQuantiser, StopsAtTheTolerance) {
   const config::Node root = config::from_json(R"({"quant":{"num_codebooks":1,"nbits_per_codebook":3},
-    "tuner":{"type":"none"},"schedule":{"max_rounds":50,"relative_mse_tolerance":0.5}})", "test");
+    "tuner":{"type":"none"},"schedule":{"max_rounds":50,"relative_mse_tolerance":0.5}})",
+                                              "test");
   config::Reader reader(root);
   const AdditiveQuantiser quantiser(reader);
   Rng rng(1);

@@ -1,3 +1,5 @@
+#include "framework/model/model.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
@@ -7,7 +9,6 @@
 
 #include "framework/base/error.h"
 #include "framework/checkpoint/checkpoint.h"
-#include "framework/model/model.h"
 #include "framework/quant/additive_weight.h"
 #include "tests/framework/support/layers.h"
 #include "tests/framework/support/models.h"
@@ -27,7 +28,8 @@ at::Tensor golden_tensor(const checkpoint::Checkpoint& file, const std::string& 
 double worst_difference(const std::filesystem::path& folder) {
   const c10::NoGradGuard no_grad;
   const auto golden = checkpoint::Checkpoint::open(folder / "golden.safetensors");
-  const at::Tensor ids = golden_tensor(golden, "input_ids", golden.at("input_ids").dtype == checkpoint::Dtype::kI64 ? at::kLong : at::kInt);
+  const at::Tensor ids = golden_tensor(golden, "input_ids",
+                                       golden.at("input_ids").dtype == checkpoint::Dtype::kI64 ? at::kLong : at::kInt);
   const Model model = load_model(folder, at::kCPU);
   const at::Tensor logits = model.forward(ids.to(at::kLong).view({1, -1})).squeeze(0);
   return (logits - golden_tensor(golden, "logits_fp32", at::kFloat).view_as(logits)).abs().max().item<double>();
@@ -38,8 +40,8 @@ TEST(Model, GivesTheLogitsOfTransformers) { EXPECT_LE(worst_difference(test::emb
 TEST(Model, GivesTheLogitsOfTransformersFromShards) {
   const auto folder = test::shared_model("qwen2-17m");
   if (folder.empty()) GTEST_SKIP() << test::skip_reason();
-  // The logits shipped with the shared model are not those of float32 arithmetic: transformers 5.24 itself, in float32 on
-  // a CPU, differs from them by 0.0205 at most (tests/golden/make_logits.py made ours for the embedded model).
+  // The logits shipped with the shared model are not those of float32 arithmetic: transformers 5.24 itself, in float32
+  // on a CPU, differs from them by 0.0205 at most (tests/golden/make_logits.py made ours for the embedded model).
   EXPECT_LE(worst_difference(folder), 0.0206);
 }
 
@@ -116,7 +118,8 @@ TEST(RmsNorm, MatchesTheFormula) {
     double square = 0;
     for (int64_t i = 0; i < 8; ++i) square += std::pow(x[row][i].item<double>(), 2) / 8;
     for (int64_t i = 0; i < 8; ++i) {
-      EXPECT_NEAR(y[row][i].item<double>(), x[row][i].item<double>() / std::sqrt(square + 1e-6) * w[i].item<double>(), 1e-5);
+      EXPECT_NEAR(y[row][i].item<double>(), x[row][i].item<double>() / std::sqrt(square + 1e-6) * w[i].item<double>(),
+                  1e-5);
     }
   }
 }

@@ -13,8 +13,8 @@ namespace {
 
 AdditiveWeight random_weight(const CodeSpec& spec, int64_t out_features, int64_t in_features, uint64_t seed) {
   Rng rng(seed);
-  at::Tensor codes = at::empty(
-      {out_features / spec.out_group_size, in_features / spec.in_group_size, spec.num_codebooks}, at::kInt);
+  at::Tensor codes =
+      at::empty({out_features / spec.out_group_size, in_features / spec.in_group_size, spec.num_codebooks}, at::kInt);
   for (int64_t i = 0; i < codes.numel(); ++i) {
     codes.data_ptr<int32_t>()[i] = static_cast<int32_t>(rng.below(static_cast<uint64_t>(spec.codebook_size())));
   }

@@ -1,9 +1,10 @@
+#include "framework/tuner/tuner.h"
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "framework/base/rng.h"
 #include "framework/tuner/adam_state.h"
-#include "framework/tuner/tuner.h"
 #include "tests/framework/support/layers.h"
 
 namespace aqlm_exp::tuner {
@@ -17,7 +18,8 @@ quant::AdditiveWeight some_weight(const quant::CodeSpec& spec, int64_t out_featu
     codes.data_ptr<int32_t>()[i] = static_cast<int32_t>(rng.below(static_cast<uint64_t>(spec.codebook_size())));
   }
   return quant::AdditiveWeight(
-      spec, codes, test::gaussian({spec.num_codebooks, spec.codebook_size(), spec.out_group_size, spec.in_group_size}, 4),
+      spec, codes,
+      test::gaussian({spec.num_codebooks, spec.codebook_size(), spec.out_group_size, spec.in_group_size}, 4),
       at::ones({out_features / spec.out_group_size, 1, 1, 1}));
 }
 
