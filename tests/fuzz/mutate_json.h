@@ -106,7 +106,7 @@ inline std::string mutate_json(const std::string& text, Rng& rng) {
         if (node.is_object()) node["k" + std::to_string(rng.below(4))] = interesting(rng);
         break;
       case 4:
-        if (node.is_number_integer()) node = node.get<int64_t>() + static_cast<int64_t>(rng.below(5)) - 2;
+        if (node.is_number_integer()) node = static_cast<int64_t>(node.get<uint64_t>() + rng.below(5) - 2);
         break;
       case 5:
         if (node.is_object() && node.size() > 1) {  // exchange two members

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "framework/base/error.h"
-#include "framework/base/timer.h"
+#include "tests/framework/text/cpu_time.h"
 
 namespace aqlm_exp::text {
 namespace {
@@ -65,7 +65,7 @@ TEST(ChatTemplate, RefusalsCarryCodeAndLine) {
 }
 
 TEST(ChatTemplate, HostileTemplatesEnd) {
-  const Stopwatch watch;
+  const CpuStopwatch watch;
   EXPECT_EQ(render_code("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"),
             "K-CHAT-LIMIT");
   EXPECT_EQ(render_code("{{ range(100001) }}"), "K-CHAT-LIMIT");

@@ -6,10 +6,12 @@
 #include <string>
 
 #include "framework/base/file.h"
+#include "framework/base/rng.h"
 #include "framework/base/strict_json.h"
 #include "framework/base/timer.h"
 #include "framework/text/text_set.h"
 #include "framework/text/tokenizer.h"
+#include "tests/framework/text/cpu_time.h"
 #include "tests/framework/text/shared_files.h"
 
 namespace aqlm_exp::text {
@@ -52,6 +54,24 @@ TEST(SharedTokenizer, CountsTokensOfWholeTexts) {
     for (int32_t id : set.ids) joined += tokenizer.token_bytes(id);
     EXPECT_EQ(joined, tokenizer.decode(set.ids)) << "bytes of single tokens must join to the text";
     std::printf("%s: %.1f MB/s\n", name, static_cast<double>(fs::file_size(path)) / 1e6 / seconds);
+  }
+}
+
+TEST(SharedTokenizer, AMillionLettersInOneWordTakeUnderTwoSeconds) {
+  const fs::path model = shared_model("qwen2-17m");
+  if (model.empty()) GTEST_SKIP() << "no models in AQLM_EXP_SHARED (default ../shared)";
+  const Tokenizer tokenizer = Tokenizer::load(model);
+  std::string mixed;
+  Rng rng(3);
+  for (int i = 0; i < 1000000; ++i) mixed += static_cast<char>('a' + rng.below(26));
+  for (const std::string& text :
+       {std::string(1000000, 'a'), mixed, std::string(1000000, ' '), std::string(1000000, '\n')}) {
+    const CpuStopwatch watch;
+    const std::vector<int32_t> ids = tokenizer.encode(text);
+    const double seconds = watch.elapsed_s();
+    EXPECT_LT(seconds, 2.0) << text.substr(0, 8);
+    EXPECT_EQ(tokenizer.decode(ids), text);
+    std::printf("%zu ids in %.2f s\n", ids.size(), seconds);
   }
 }
 
