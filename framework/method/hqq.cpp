@@ -46,22 +46,13 @@ class Hqq final : public Method {
   bool needs_calibration() const override { return false; }
 
   void quantise(model::Model& model, const Calibration&, Context& context) const override {
-    formats_.check(model);
-    const StageTimes::Scope scope(context.times, "quantise");
-    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
-    for (int64_t i = 0; i < num_blocks; ++i) {
-      for (model::Linear* linear : model.blocks[static_cast<size_t>(i)].linears()) {
-        const ScalarFormat format = formats_.at(linear->name);
-        if (format.skip) continue;
-        const Stopwatch watch;
-        const at::Tensor original = linear->weight->dequantise().detach();
-        scalar::HqqResult result = optimised(original, format);
-        linear->weight = std::make_shared<scalar::ScalarWeight>(std::move(result.code), "hqq");
-        report_layer(context, *linear, i, original, at::Tensor(), watch.elapsed_s());
-        context.layers.back().metrics["iterations"] = static_cast<double>(result.iterations);
-      }
-      report_progress("quantise", i + 1, num_blocks);
-    }
+    quantise_each_linear(
+        model, formats_, context,
+        [&](const at::Tensor& original, const ScalarFormat& format, auto& metrics) -> std::shared_ptr<quant::Weight> {
+          scalar::HqqResult result = optimised(original, format);
+          metrics["iterations"] = static_cast<double>(result.iterations);
+          return std::make_shared<scalar::ScalarWeight>(std::move(result.code), "hqq");
+        });
   }
 
   std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const override {

@@ -21,19 +21,10 @@ class LlmInt8 final : public Method {
   bool needs_calibration() const override { return false; }
 
   void quantise(model::Model& model, const Calibration&, Context& context) const override {
-    formats_.check(model);
-    const StageTimes::Scope scope(context.times, "quantise");
-    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
-    for (int64_t i = 0; i < num_blocks; ++i) {
-      for (model::Linear* linear : model.blocks[static_cast<size_t>(i)].linears()) {
-        if (formats_.at(linear->name).skip) continue;
-        const Stopwatch watch;
-        const at::Tensor original = linear->weight->dequantise().detach();
-        linear->weight = std::make_shared<scalar::Int8Weight>(original);
-        report_layer(context, *linear, i, original, at::Tensor(), watch.elapsed_s());
-      }
-      report_progress("quantise", i + 1, num_blocks);
-    }
+    quantise_each_linear(model, formats_, context,
+                         [&](const at::Tensor& original, const ScalarFormat&, auto&) -> std::shared_ptr<quant::Weight> {
+                           return std::make_shared<scalar::Int8Weight>(original);
+                         });
     context.notes.emplace_back(
         "activations are quantised too; which columns count as outliers depends on the tokens of each call");
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
+#include "framework/base/log.h"
 
 namespace aqlm_exp::method {
 namespace {
@@ -81,6 +82,28 @@ std::string ScalarFormats::str() const {
     text += fmt::format(", {} override{}", overrides_.size(), overrides_.size() == 1 ? "" : "s");
   }
   return text;
+}
+
+void quantise_each_linear(
+    model::Model& model, const ScalarFormats& formats, Context& context,
+    const std::function<std::shared_ptr<quant::Weight>(const at::Tensor& original, const ScalarFormat& format,
+                                                       std::map<std::string, double>& metrics)>& make) {
+  formats.check(model);
+  const StageTimes::Scope scope(context.times, "quantise");
+  const auto num_blocks = static_cast<int64_t>(model.blocks.size());
+  for (int64_t i = 0; i < num_blocks; ++i) {
+    for (model::Linear* linear : model.blocks[static_cast<size_t>(i)].linears()) {
+      const ScalarFormat format = formats.at(linear->name);
+      if (format.skip) continue;
+      const Stopwatch watch;
+      const at::Tensor original = linear->weight->dequantise().detach();
+      std::map<std::string, double> metrics;
+      linear->weight = make(original, format, metrics);
+      report_layer(context, *linear, i, original, at::Tensor(), watch.elapsed_s());
+      context.layers.back().metrics.merge(metrics);
+    }
+    report_progress("quantise", i + 1, num_blocks);
+  }
 }
 
 }  // namespace aqlm_exp::method

@@ -2,13 +2,19 @@
 // of linears by name.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <regex>
 #include <string>
 #include <vector>
 
 #include "framework/config/reader.h"
+#include "framework/method/method.h"
 #include "framework/model/model.h"
 
 namespace aqlm_exp::method {
@@ -49,5 +55,13 @@ class ScalarFormats {
   ScalarFormat common_;
   std::vector<Override> overrides_;
 };
+
+/// The loop of methods that look at one weight at a time and need no calibration: every linear of every block that is
+/// not skipped gets the weight that `make` returns for it, and a report. `make` may add metrics to the linear's report
+/// by filling the map it is given.
+void quantise_each_linear(
+    model::Model& model, const ScalarFormats& formats, Context& context,
+    const std::function<std::shared_ptr<quant::Weight>(const at::Tensor& original, const ScalarFormat& format,
+                                                       std::map<std::string, double>& metrics)>& make);
 
 }  // namespace aqlm_exp::method
