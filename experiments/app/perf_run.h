@@ -12,6 +12,9 @@
 
 namespace aqlm_exp::app {
 
+/// Asked where nothing else is: models without a chat template continue it.
+inline constexpr const char* kDefaultQuestion = "What makes a good story? A good story";
+
 struct PerfOptions {
   std::vector<int64_t> prompt_lengths;  ///< llama-bench's pp
   std::vector<int64_t> answer_lengths;  ///< and tg
