@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "framework/quant/code_sums.h"
+#include "framework/search/code_search.h"
 
 namespace aqlm_exp::codebook {
 namespace {
@@ -39,6 +40,10 @@ struct Assignment {
 };
 
 Assignment assign(const Points& points, const at::Tensor& centroids) {
+  if (points.og == 1 && search::nearest_supported(points.images, centroids)) {
+    search::Nearest found = search::nearest(points.images, centroids, /*bias=*/{}, points.metric);
+    return {found.index.to(at::kLong), found.score};
+  }
   const int64_t num_clusters = centroids.size(0), num_rows = points.num_rows();
   const int64_t budget = centroids.is_cpu() ? int64_t{1} << 21 : int64_t{1} << 28;  // scores at a time
   const int64_t groups_at_a_time = std::max<int64_t>(1, budget / (num_clusters * num_rows));

@@ -8,11 +8,12 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <numeric>
+#include <vector>
 
 #include "framework/encoder/block_ldl.h"
 #include "framework/encoder/encoder.h"
 #include "framework/encoder/group_search.h"
+#include "framework/encoder/sweep_kernel.h"
 
 namespace aqlm_exp::encoder {
 namespace {
@@ -22,6 +23,7 @@ struct Options {
   GroupOrder order = GroupOrder::kDescending;
   bool one_book = false;
   SearchOptions search;
+  bool plain = false;
 };
 
 class IcmEncoding final : public Encoding {
@@ -32,15 +34,54 @@ class IcmEncoding final : public Encoding {
   void encode(quant::AdditiveWeight& weight, Rng& rng) override {
     const c10::NoGradGuard no_grad;
     check_shapes("icm", problem_, weight);
+    const std::vector<int64_t> order = visiting_order(weight, rng);
+    std::vector<int64_t> book_order;  // of all groups in turn
+    if (options_.one_book) {
+      for (size_t v = 0; v < order.size(); ++v) {
+        for (const int64_t m : rng.permutation(weight.spec().num_codebooks)) book_order.push_back(m);
+      }
+    }
+    // P = (W − Ŵ) H, made afresh each round so that rounding does not build up.
+    const at::Tensor pull = at::matmul(problem_.weight - weight.dequantise().detach(), xtx_);
+    used_kernel_ = !options_.plain && try_kernel(weight, pull, order, book_order);
+    if (!used_kernel_) plain_round(weight, pull, order, book_order);
+  }
+
+  std::map<std::string, double> metrics() const override { return {{"icm_kernel", used_kernel_ ? 1.0 : 0.0}}; }
+
+ private:
+  bool try_kernel(quant::AdditiveWeight& weight, const at::Tensor& pull, const std::vector<int64_t>& order,
+                  const std::vector<int64_t>& book_order) const {
+    const int64_t g = weight.spec().in_group_size;
+    const at::TensorOptions ints = xtx_.options().dtype(at::kInt);
+    search::Sweep sweep = sweep_of(weight, options_.search, search::SweepKind::kCoordinateDescent);
+    if (options_.one_book) {
+      sweep.search = search::SweepSearch::kOneBook;
+      sweep.book_order =
+          at::tensor(book_order, at::kLong).view({-1, weight.spec().num_codebooks}).to(ints.device(), at::kInt);
+    }
+    const at::Tensor groups = at::tensor(order, at::kLong).to(xtx_.device());
+    const at::Tensor columns = (groups.unsqueeze(1) * g + at::arange(g, groups.options())).flatten();
+    sweep.target = pull;
+    sweep.feedback = xtx_.index_select(0, columns).index_select(1, columns);
+    sweep.metric = sweep.feedback.view({groups.size(0), g, groups.size(0), g})
+                       .diagonal(0, 0, 2)
+                       .permute({2, 0, 1})
+                       .contiguous();
+    sweep.order = groups.to(at::kInt);
+    return run_sweep(sweep, weight);
+  }
+
+  void plain_round(quant::AdditiveWeight& weight, const at::Tensor& first_pull, const std::vector<int64_t>& order,
+                   const std::vector<int64_t>& book_order) const {
     const quant::CodeSpec& spec = weight.spec();
     const int64_t g = spec.in_group_size, og = spec.out_group_size;
     const at::Tensor scales = weight.scales().detach().view({-1, 1, 1});
     GroupSearch search(weight.codebooks().detach(), spec, options_.search);
     at::Tensor codes = weight.codes().to(at::kLong).permute({1, 0, 2}).contiguous();  // [G, O, M]
-    // P = (W − Ŵ) H, made afresh each round so that rounding does not build up, then kept up to date.
-    at::Tensor pull = at::matmul(problem_.weight - weight.dequantise().detach(), xtx_)
-                          .view({weight.num_out_groups(), og, weight.in_features()});
-    for (const int64_t j : visiting_order(weight, rng)) {
+    at::Tensor pull = first_pull.view({weight.num_out_groups(), og, weight.in_features()});
+    size_t visited = 0;
+    for (const int64_t j : order) {
       const at::Tensor rows = xtx_.slice(0, j * g, (j + 1) * g);  // [g, I]
       search.set_metric(rows.slice(1, j * g, (j + 1) * g));
       const auto move = [&](const at::Tensor& change) {  // [O, og * g], scales left out
@@ -49,7 +90,9 @@ class IcmEncoding final : public Encoding {
       const auto pull_of_group = [&] { return pull.slice(2, j * g, (j + 1) * g).div(scales).flatten(1); };
       at::Tensor now = codes[j];  // [O, M]
       if (options_.one_book) {
-        for (const int64_t m : rng.permutation(spec.num_codebooks)) improve_book(search, m, pull_of_group(), now, move);
+        for (int64_t m = 0; m < spec.num_codebooks; ++m) {
+          improve_book(search, book_order[visited++], pull_of_group(), now, move);
+        }
       } else {
         improve_group(search, pull_of_group(), now, move);
       }
@@ -57,7 +100,6 @@ class IcmEncoding final : public Encoding {
     weight.set_codes(codes.permute({1, 0, 2}).to(at::kInt).contiguous());
   }
 
- private:
   std::vector<int64_t> visiting_order(const quant::AdditiveWeight& weight, Rng& rng) const {
     if (options_.random_order) return rng.permutation(weight.num_in_groups());
     const at::Tensor order = group_order(problem_.xtx, weight.spec().in_group_size, options_.order);
@@ -91,7 +133,8 @@ class IcmEncoding final : public Encoding {
 
   const quant::LayerProblem& problem_;
   Options options_;
-  at::Tensor xtx_;  // [I, I] float32
+  at::Tensor xtx_;            // [I, I] float32
+  bool used_kernel_ = false;  // in the last round
 };
 
 class Icm final : public Encoder {
@@ -122,6 +165,7 @@ void register_icm(EncoderRegistry& registry) {
                                             .doc = "one codebook at a time, in random order, in place of a search over "
                                                    "all of a group's codes"});
     options.search = read_search(in);
+    options.plain = read_implementation(in);
     return std::make_unique<Icm>(options);
   });
 }

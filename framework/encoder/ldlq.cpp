@@ -12,6 +12,7 @@
 #include "framework/encoder/block_ldl.h"
 #include "framework/encoder/encoder.h"
 #include "framework/encoder/group_search.h"
+#include "framework/encoder/sweep_kernel.h"
 
 namespace aqlm_exp::encoder {
 namespace {
@@ -21,6 +22,7 @@ struct Options {
   OnNotPositiveDefinite policy = OnNotPositiveDefinite::kError;
   SearchOptions search;
   int64_t beam_size = 1;
+  bool plain = false;
 };
 
 class LdlqEncoding final : public Encoding {
@@ -34,16 +36,28 @@ class LdlqEncoding final : public Encoding {
                   .index_select(1, factor_.columns)
                   .view({num_out_groups, spec.out_group_size, problem.weight.size(1)});
     inverse_order_ = factor_.order.argsort().to(problem.weight.device());
+    kernel_order_ = factor_.order.to(problem.weight.device(), at::kInt);
   }
 
   void encode(quant::AdditiveWeight& weight, Rng&) override {
     const c10::NoGradGuard no_grad;
     check_shapes("ldlq", problem_, weight);
+    if (!options_.plain && options_.beam_size == 1) {
+      search::Sweep sweep = sweep_of(weight, options_.search, search::SweepKind::kErrorFeedback);
+      sweep.target = problem_.weight;
+      sweep.feedback = factor_.feedback;
+      sweep.metric = factor_.metric;
+      sweep.order = kernel_order_;
+      used_kernel_ = run_sweep(sweep, weight);
+      if (used_kernel_) return;
+    }
     const at::Tensor codes = options_.beam_size == 1 ? one_hypothesis(weight) : several_hypotheses(weight);
     weight.set_codes(codes.index_select(1, inverse_order_).to(at::kInt).contiguous());
   }
 
-  std::map<std::string, double> metrics() const override { return {{"extra_damping", factor_.extra_damping}}; }
+  std::map<std::string, double> metrics() const override {
+    return {{"extra_damping", factor_.extra_damping}, {"ldlq_kernel", used_kernel_ ? 1.0 : 0.0}};
+  }
 
  private:
   /// @return [O, G, M] int64 in visiting order
@@ -110,6 +124,8 @@ class LdlqEncoding final : public Encoding {
   BlockLdl factor_;
   at::Tensor target_;         // [O, og, I] float32, columns in visiting order
   at::Tensor inverse_order_;  // [G] int64
+  at::Tensor kernel_order_;   // [G] int32
+  bool used_kernel_ = false;  // in the last round
 };
 
 class Ldlq final : public Encoder {
@@ -143,6 +159,7 @@ void register_ldlq(EncoderRegistry& registry) {
                                      .choices = {"error", "increase_damping"},
                                      .doc = "when xtx has no Cholesky factor: stop, or add to its diagonal, which the "
                                             "result records as extra_damping"});
+    options.plain = read_implementation(in);
     options.policy =
         policy == "error" ? OnNotPositiveDefinite::kError : OnNotPositiveDefinite::kIncreaseDamping;
     return std::make_unique<Ldlq>(options);

@@ -62,46 +62,59 @@ class Aqlm final : public Method {
   }
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
+    check_blocks(model);
     model::Model original = model.clone();
     std::vector<RoleWeights> weights;
     if (objective_.token_weights) {
       const StageTimes::Scope scope(context.times, "token_weights");
-      weights = token_weights(original, calibration, objective_.token_weight_clip);
+      weights = token_weights(original, calibration, objective_.token_weight_clip, context.cache);
     }
-    at::Tensor inputs = embed_calibration(model, calibration);  // [num_samples, seq_len, hidden]
-    at::Tensor float_inputs = objective_.needs_float_model() ? inputs : at::Tensor();
-    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
-    int64_t unused_codewords = 0;
-    for (int64_t i = 0; i < num_blocks; ++i) {
-      model::DecoderBlock& block = model.blocks[static_cast<size_t>(i)];
-      FloatActivations float_side;
-      if (float_inputs.defined()) {
+    FloatActivations float_side;
+    float_side.outputs = objective_.needs_float_model() ? embed_calibration(original, calibration) : at::Tensor();
+    int64_t float_blocks = 0;  // of the original model that float_side.outputs went through
+    for (BlockWalk walk(model, calibration, context); !walk.done(); walk.advance()) {
+      if (calibration.original_activations) walk.statistics();  // the walk goes on from their outputs
+      if (objective_.needs_float_model()) {
         const StageTimes::Scope scope(context.times, "float_forward");
-        float_side = float_activations(*model.rotary, original.blocks[static_cast<size_t>(i)], float_inputs,
-                                       objective_.mismatch > 0.0);
+        for (; float_blocks <= walk.index(); ++float_blocks) {  // several after a restart
+          float_side = float_activations(*model.rotary, original.blocks[static_cast<size_t>(float_blocks)],
+                                         float_side.outputs, objective_.mismatch > 0.0 && float_blocks == walk.index());
+        }
       }
-      BlockJob job{i, block, *model.rotary, inputs, float_side, nullptr, {}};
-      if (!weights.empty()) job.weights = &weights[static_cast<size_t>(i)];
+      BlockJob job{walk.index(), walk.block(), *model.rotary, walk.inputs(), float_side, nullptr, {}};
+      if (!weights.empty()) job.weights = &weights[static_cast<size_t>(walk.index())];
       if (objective_.float_targets) job.targets = float_side.outputs;
-      unused_codewords += quantise_block(job, original.blocks[static_cast<size_t>(i)], context);
-      round_block(block);
-      report_progress("quantise", i + 1, num_blocks);
-      if (i + 1 < num_blocks) {
-        const StageTimes::Scope scope(context.times, "forward");
-        inputs = run_block(block, *model.rotary, inputs);
-        float_inputs = float_side.outputs;
-      }
+      quantise_block(walk, job, original.blocks[static_cast<size_t>(walk.index())], context);
+      round_block(walk.block());
     }
+    double unused_codewords = 0;
+    for (const LayerReport& layer : context.layers) unused_codewords += layer.metrics.at("unused_codewords");
     if (unused_codewords > 0) {
       context.notes.push_back(
           fmt::format("{} codewords are used by no group; they count in the bits", unused_codewords));
     }
-    context.metrics["unused_codewords"] = static_cast<double>(unused_codewords);
+    context.metrics["unused_codewords"] = unused_codewords;
   }
 
  private:
-  /// Quantises and fine-tunes. @return codewords that no group uses
-  int64_t quantise_block(BlockJob& job, const model::DecoderBlock& original, Context& context) const {
+  bool is_plain() const {
+    return !objective_.stages && !objective_.token_weights && objective_.mismatch == 0.0 && !objective_.float_targets;
+  }
+
+  /// A routed expert sees a part of the tokens only: what belongs to tokens cannot be lined up with its inputs.
+  void check_blocks(const model::Model& model) const {
+    if (!objective_.token_weights && objective_.mismatch == 0.0) return;
+    for (const model::DecoderBlock& block : model.blocks) {
+      if (block.moe.empty()) continue;
+      throw ConfigError(
+          fmt::format("objective: got token_weights or mismatch for {}, a mixture of experts, need token_weights: false "
+                      "and mismatch: 0 there",
+                      block.name));
+    }
+  }
+
+  /// Quantises and fine-tunes.
+  void quantise_block(BlockWalk& walk, BlockJob& job, const model::DecoderBlock& original, Context& context) const {
     std::vector<Stages> passes;  // stages whose moments come from one forward pass
     for (const auto& stage : job.block.stages()) {
       if (objective_.stages || passes.empty()) passes.emplace_back();
@@ -113,20 +126,28 @@ class Aqlm final : public Method {
       job.targets = run_block(job.block, job.rotary, job.inputs);  // still unquantised
     }
     if (stage_finetuner_->is_active()) own_dense_weights(job.block);
-    int64_t unused = 0;
     size_t first_stage = 0;
     for (size_t pass = 0; pass < passes.size(); ++pass) {
-      const std::map<std::string, Moments> moments = collect(job, passes[pass], first_stage, tunes, context);
+      const std::map<std::string, Moments> moments =
+          is_plain() ? plain_moments(walk, job) : collect(job, passes[pass], first_stage, tunes, context);
       first_stage += passes[pass].size();
       for (const auto& stage : passes[pass]) {
         for (model::Linear* linear : stage) {
-          unused += quantise_linear(*linear, job.index, moments.at(linear->role), original, context);
+          quantise_linear(*linear, job.index, moments.at(linear->role), original, context);
         }
       }
       if (pass + 1 < passes.size()) finetune(*stage_finetuner_, job, "stage " + std::to_string(pass), context);
     }
     finetune(*finetuner_, job, "", context);
-    return unused;
+  }
+
+  /// The walk's own statistics, which trials can share.
+  static std::map<std::string, Moments> plain_moments(BlockWalk& walk, BlockJob& job) {
+    const BlockStatistics& statistics = walk.statistics();
+    job.targets = statistics.outputs;
+    std::map<std::string, Moments> moments;
+    for (const auto& [role, xtx] : statistics.xtx) moments[role] = {xtx, {}};
+    return moments;
   }
 
   /// Moments of the inputs of `stages`, by role; without stages of their own also the fine-tuning targets, in one pass.
@@ -162,8 +183,8 @@ class Aqlm final : public Method {
     return moments;
   }
 
-  int64_t quantise_linear(model::Linear& linear, int64_t index, const Moments& moments,
-                          const model::DecoderBlock& original, Context& context) const {
+  void quantise_linear(model::Linear& linear, int64_t index, const Moments& moments,
+                       const model::DecoderBlock& original, Context& context) const {
     const Stopwatch watch;
     quant::LayerProblem problem;
     {
@@ -181,10 +202,10 @@ class Aqlm final : public Method {
     auto& metrics = context.layers.back().metrics;
     metrics["rounds"] = static_cast<double>(result.num_rounds);
     metrics["objective"] = result.losses.back();
+    metrics["unused_codewords"] = static_cast<double>(result.weight->num_unused_codewords());
     metrics.merge(result.metrics);
     log_debug("{}: relative output error {:.5f}, {} rounds, {:.1f} s", linear.name, metrics["rel_output_error"],
               result.num_rounds, watch.elapsed_s());
-    return result.weight->num_unused_codewords();
   }
 
   /// Fine-tuning changes weights in place: those of the original model must not be among them.

@@ -6,11 +6,10 @@
 #include <functional>
 #include <vector>
 
+#include "framework/method/block_loop.h"
 #include "framework/model/model.h"
 
 namespace aqlm_exp::method {
-
-using Stages = std::vector<std::vector<model::Linear*>>;
 
 /// Runs `inputs` through `block`, some samples at a time, and shows the inputs of each stage (those of its first linear).
 /// @param inputs [num_samples, seq_len, hidden_size] float32

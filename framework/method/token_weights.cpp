@@ -61,24 +61,23 @@ TokenWeights finish(const at::Tensor& squares, const std::string& name, std::opt
   return out;
 }
 
-}  // namespace
+std::string key_of(const model::Model& model, size_t block, const std::string& role) {
+  return model.blocks[block].name + " " + role;
+}
 
-std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Model& model,
-                                                               const Calibration& calibration,
-                                                               std::optional<double> clip) {
-  const at::Tensor& ids = calibration.input_ids;
+/// One forward and backward pass of all samples: mean squared gradient of each token at each linear's output.
+TensorMap squared_gradients(const model::Model& model, const at::Tensor& ids) {
   const int64_t num_samples = ids.size(0), seq_len = ids.size(1);
   model::Model tapped = model.clone();
-  std::vector<std::pair<const model::Linear*, std::shared_ptr<GradientTap>>> taps;
+  std::vector<std::shared_ptr<GradientTap>> taps;
   for (model::Linear* linear : tapped.linears()) {
-    auto tap = std::make_shared<GradientTap>(*linear, num_samples, seq_len);
-    linear->op = tap;
-    taps.emplace_back(linear, tap);
+    taps.push_back(std::make_shared<GradientTap>(*linear, num_samples, seq_len));
+    linear->op = taps.back();
   }
   const int64_t step = std::max<int64_t>(1, kTokensAtATime / seq_len);
   for (int64_t start = 0; start < num_samples; start += step) {
     const int64_t end = std::min(num_samples, start + step);
-    for (const auto& [linear, tap] : taps) tap->start_at(start);
+    for (const auto& tap : taps) tap->start_at(start);
     const at::Tensor batch = ids.slice(0, start, end).to(model.device());
     const c10::AutoGradMode grad(true);
     at::Tensor hidden = tapped.embed(batch).detach().requires_grad_(true);
@@ -87,11 +86,28 @@ std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Mode
     at::cross_entropy_loss(logits, batch.slice(1, 1).flatten(), {}, at::Reduction::Sum).backward();
     report_progress("token weights", end, num_samples);
   }
-  std::vector<std::map<std::string, TokenWeights>> out(model.blocks.size());
-  size_t at = 0;
+  TensorMap out;
+  size_t tap = 0;
   for (size_t i = 0; i < tapped.blocks.size(); ++i) {
     for (const model::Linear* linear : tapped.blocks[i].linears()) {
-      out[i][linear->role] = finish(taps[at++].second->squares(), linear->name, clip);
+      out[key_of(model, i, linear->role)] = taps[tap++]->squares();
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Model& model,
+                                                               const Calibration& calibration,
+                                                               std::optional<double> clip, CalibrationCache* cache) {
+  const auto make = [&] { return squared_gradients(model, calibration.input_ids); };
+  const TensorMap squares =
+      cache == nullptr ? make() : cache->get("token weights", model.device(), make).tensors;
+  std::vector<std::map<std::string, TokenWeights>> out(model.blocks.size());
+  for (size_t i = 0; i < model.blocks.size(); ++i) {
+    for (const model::Linear* linear : model.blocks[i].linears()) {
+      out[i][linear->role] = finish(squares.at(key_of(model, i, linear->role)), linear->name, clip);
     }
   }
   return out;

@@ -22,9 +22,11 @@ struct TokenWeights {
 /// One entry a block, by Linear::role. The loss is the cross-entropy of the true next tokens; the gradient is taken at
 /// each linear's output z_t, and w_t = mean over output channels of (∂L/∂z_t)², divided by its mean over tokens.
 /// @param clip largest weight, none if absent
+/// @param cache shares the squared gradients between trials; may be null
 /// @throws NumericalError if a gradient is NaN or infinite
 std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Model& model,
                                                                const Calibration& calibration,
-                                                               std::optional<double> clip);
+                                                               std::optional<double> clip,
+                                                               CalibrationCache* cache);
 
 }  // namespace aqlm_exp::method

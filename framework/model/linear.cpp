@@ -7,7 +7,7 @@ namespace aqlm_exp::model {
 at::Tensor Linear::forward(const at::Tensor& x) const {
   if (observer) observer(x);
   if (op) return op->forward(x);
-  return at::linear(x, weight->dequantise(), bias);
+  return at::linear(x, weight->dequantise().to(x.scalar_type()), bias);
 }
 
 }  // namespace aqlm_exp::model

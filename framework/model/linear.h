@@ -16,13 +16,13 @@ struct Linear {
   std::string name;  ///< "model.layers.0.self_attn.q_proj"
   std::string role;  ///< "q_proj", "down_proj", ...: column of the per-layer tables
   std::shared_ptr<quant::Weight> weight;
-  at::Tensor bias;  ///< [out_features] float32, or undefined
+  at::Tensor bias;  ///< [out_features] in the model's dtype, or undefined
   /// What a backend prepared; without it forward() dequantises in each call and is differentiable.
   std::shared_ptr<const backend::LinearOp> op;
   /// Called with each input of forward() when set: calibration looks at activations through it.
   std::function<void(const at::Tensor& x)> observer;
 
-  /// @param x [..., in_features] float32 → [..., out_features] float32
+  /// @param x [..., in_features] → [..., out_features], of the same dtype
   at::Tensor forward(const at::Tensor& x) const;
 };
 
