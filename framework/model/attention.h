@@ -19,4 +19,12 @@ struct AttentionRule {
 /// @return [batch, heads, tokens, head_dim]
 at::Tensor attend(const at::Tensor& queries, at::Tensor keys, at::Tensor values, const AttentionRule& rule);
 
+/// One token a sequence, sequences of different lengths.
+/// @param queries [batch, heads, 1, head_dim]
+/// @param keys, values [batch, kv_heads, capacity, head_dim], the new token's among them
+/// @param positions [batch] int64: of the new tokens; what lies behind is not seen
+/// @param length the largest position + 1
+at::Tensor attend_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                       const at::Tensor& positions, int64_t length, const AttentionRule& rule);
+
 }  // namespace aqlm_exp::model

@@ -16,7 +16,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 at::Tensor DecoderBlock::attend_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
-                                       int64_t start) const {
+                                       const CachePlace& place) const {
   const int64_t batch = normed.size(0), tokens = normed.size(1);
   at::Tensor queries, keys, values;
   if (has_fused_projections()) {
@@ -36,24 +36,38 @@ at::Tensor DecoderBlock::attend_cached(const at::Tensor& normed, const RotaryEmb
     if (norm.defined()) split = rms_norm(split, norm, shape.rms_norm_eps);
     return split.transpose(1, 2);  // [batch, count, tokens, head_dim]
   };
-  queries = rotary.apply(heads(queries, shape.num_heads, q_norm), start);
-  keys = rotary.apply(heads(keys, shape.num_kv_heads, k_norm), start);
+  queries = heads(queries, shape.num_heads, q_norm);
+  keys = heads(keys, shape.num_kv_heads, k_norm);
   values = heads(values, shape.num_kv_heads, {});
-  if (cache != nullptr) {
-    const int64_t end = start + tokens;
-    cache->keys.slice(2, start, end).copy_(keys);
-    cache->values.slice(2, start, end).copy_(values);
-    keys = cache->keys.slice(2, 0, end);
-    values = cache->values.slice(2, 0, end);
-  }
+  const int64_t end = place.start + tokens;
   const double scale =
       shape.attention_scale > 0 ? shape.attention_scale : 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
-  const at::Tensor mixed = attend(queries, keys, values, {scale, shape.window, shape.attention_softcap});
+  const AttentionRule rule{scale, shape.window, shape.attention_softcap};
+  at::Tensor mixed;
+  if (place.rows.defined()) {
+    queries = rotary.apply_rows(queries, place.rows, end);
+    keys = rotary.apply_rows(keys, place.rows, end);
+    const std::vector<int64_t> size = {batch, shape.num_kv_heads, 1, shape.head_dim};
+    const at::Tensor index = place.rows.view({batch, 1, 1, 1}).expand(size);
+    cache->keys.scatter_(2, index, keys);
+    cache->values.scatter_(2, index, values);
+    mixed = attend_rows(queries, cache->keys, cache->values, place.rows, end, rule);
+  } else {
+    queries = rotary.apply(queries, place.start);
+    keys = rotary.apply(keys, place.start);
+    if (cache != nullptr) {
+      cache->keys.slice(2, place.start, end).copy_(keys);
+      cache->values.slice(2, place.start, end).copy_(values);
+      keys = cache->keys.slice(2, 0, end);
+      values = cache->values.slice(2, 0, end);
+    }
+    mixed = attend(queries, keys, values, rule);
+  }
   return o_proj.forward(mixed.transpose(1, 2).reshape({batch, tokens, shape.num_heads * shape.head_dim}));
 }
 
 at::Tensor DecoderBlock::attention(const at::Tensor& normed, const RotaryEmbedding& rotary) const {
-  return attend_cached(normed, rotary, nullptr, 0);
+  return attend_cached(normed, rotary, nullptr, {});
 }
 
 at::Tensor DecoderBlock::activate(const at::Tensor& x) const {
@@ -77,24 +91,24 @@ at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
 }
 
 at::Tensor DecoderBlock::run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
-                             int64_t start) const {
+                             const CachePlace& place) const {
   const auto norm = [this](const at::Tensor& x, const at::Tensor& weight) {
     return rms_norm(x, weight, shape.rms_norm_eps);
   };
   const bool sandwich = has_sandwich_norms();
-  const at::Tensor attended = attend_cached(norm(hidden, input_norm), rotary, cache, start);
+  const at::Tensor attended = attend_cached(norm(hidden, input_norm), rotary, cache, place);
   const at::Tensor h = hidden + (sandwich ? norm(attended, post_attention_norm) : attended);
   const at::Tensor fed = mlp(norm(h, mlp_norm()));
   return h + (sandwich ? norm(fed, post_mlp_norm) : fed);
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {
-  return run(hidden, rotary, nullptr, 0);
+  return run(hidden, rotary, nullptr, {});
 }
 
 at::Tensor DecoderBlock::forward_cached(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache& cache,
-                                        int64_t start) const {
-  return run(hidden, rotary, &cache, start);
+                                        const CachePlace& place) const {
+  return run(hidden, rotary, &cache, place);
 }
 
 std::vector<Linear*> DecoderBlock::linears() {

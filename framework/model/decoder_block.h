@@ -54,9 +54,9 @@ class DecoderBlock {
   /// Causal forward of whole sequences. Differentiable.
   /// @param hidden [batch, tokens, hidden_size] in the model's dtype → the same
   at::Tensor forward(const at::Tensor& hidden, const RotaryEmbedding& rotary) const;
-  /// Forward of the next tokens: `start` are in `cache` already; those of `hidden` are added to it.
+  /// Forward of the next tokens: those of `hidden` are added to `cache` behind what `place` says is there.
   at::Tensor forward_cached(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache& cache,
-                            int64_t start) const;
+                            const CachePlace& place) const;
 
   /// Attention alone: normed input → output of o_proj. What AWQ inspects for {q, k, v}.
   at::Tensor attention(const at::Tensor& normed, const RotaryEmbedding& rotary) const;
@@ -79,8 +79,9 @@ class DecoderBlock {
 
  private:
   at::Tensor attend_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
-                           int64_t start) const;
-  at::Tensor run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache, int64_t start) const;
+                           const CachePlace& place) const;
+  at::Tensor run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
+                 const CachePlace& place) const;
 };
 
 }  // namespace aqlm_exp::model

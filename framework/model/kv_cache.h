@@ -13,6 +13,14 @@ struct LayerCache {
   at::Tensor keys, values;  ///< [batch, num_kv_heads, capacity, head_dim] in the model's dtype
 };
 
+/// Where the next tokens go in a cache.
+struct CachePlace {
+  int64_t start = 0;  ///< tokens that every sequence holds
+  /// [batch] int64 on the model's device: tokens that each sequence holds, where they differ. One token each comes
+  /// then, and `start` is the largest of the numbers.
+  at::Tensor rows = {};
+};
+
 /// Keys and values of all blocks, and how many tokens they hold.
 struct KvCache {
   std::vector<LayerCache> layers;

@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "framework/base/error.h"
 
 namespace aqlm_exp::model {
@@ -48,9 +50,24 @@ at::Tensor Model::forward_cached(const at::Tensor& ids, KvCache& cache) const {
   }
   at::Tensor hidden = embed(ids);
   for (size_t i = 0; i < blocks.size(); ++i) {
-    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], cache.num_tokens);
+    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], {cache.num_tokens});
   }
   cache.num_tokens = end;
+  return hidden;
+}
+
+at::Tensor Model::forward_rows(const at::Tensor& ids, KvCache& cache, const std::vector<int64_t>& lengths) const {
+  const auto [least, most] = std::minmax_element(lengths.begin(), lengths.end());
+  if (*most + 1 > cache.capacity) {
+    throw DataError(fmt::format("[model] {} tokens do not fit a cache of {}; shorten the prompt or the answer",
+                                *most + 1, cache.capacity));
+  }
+  CachePlace place{*most};
+  if (*least != *most) place.rows = at::tensor(lengths, at::kLong).to(ids.device());
+  at::Tensor hidden = embed(ids);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], place);
+  }
   return hidden;
 }
 

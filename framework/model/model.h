@@ -34,6 +34,9 @@ class Model {
   /// Hidden states of the next tokens, which join the cache. @throws DataError if they do not fit its capacity
   /// @param ids [batch, tokens] int64 → [batch, tokens, hidden_size] in the model's dtype, before the final norm
   at::Tensor forward_cached(const at::Tensor& ids, KvCache& cache) const;
+  /// The same for one token a sequence, of sequences that hold `lengths` tokens; cache.num_tokens is not looked at.
+  /// @param ids [batch, 1] int64 → [batch, 1, hidden_size]
+  at::Tensor forward_rows(const at::Tensor& ids, KvCache& cache, const std::vector<int64_t>& lengths) const;
 
   /// Every linear of every block, in order.
   std::vector<Linear*> linears();

@@ -172,12 +172,25 @@ at::Tensor RotaryEmbedding::apply(const at::Tensor& x, int64_t start) const {
                                 num_positions()));
   }
   const auto [cosines, sines] = tables(end);
-  const at::Tensor cosine = cosines.slice(0, start, end).to(x.scalar_type());
-  const at::Tensor sine = sines.slice(0, start, end).to(x.scalar_type());
+  return rotate(x, cosines.slice(0, start, end), sines.slice(0, start, end));
+}
+
+at::Tensor RotaryEmbedding::apply_rows(const at::Tensor& x, const at::Tensor& positions, int64_t length) const {
+  if (length > num_positions()) {
+    throw DataError(fmt::format("[rotary] position {}: the model has {} positions; use shorter sequences", length - 1,
+                                num_positions()));
+  }
+  const auto [cosines, sines] = tables(length);
+  const std::vector<int64_t> size = {positions.size(0), 1, 1, rotary_dim_};
+  return rotate(x, cosines.index_select(0, positions).view(size), sines.index_select(0, positions).view(size));
+}
+
+at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) const {
   const bool partial = rotary_dim_ < x.size(-1);
   const at::Tensor turned = partial ? x.slice(-1, 0, rotary_dim_) : x;
   const auto halves = turned.chunk(2, -1);
-  const at::Tensor rotated = turned * cosine + at::cat({-halves[1], halves[0]}, -1) * sine;
+  const at::Tensor rotated =
+      turned * cosine.to(x.scalar_type()) + at::cat({-halves[1], halves[0]}, -1) * sine.to(x.scalar_type());
   return partial ? at::cat({rotated, x.slice(-1, rotary_dim_)}, -1) : rotated;
 }
 

@@ -30,6 +30,10 @@ class RotaryEmbedding {
   /// @throws DataError if start + tokens > num_positions()
   at::Tensor apply(const at::Tensor& x, int64_t start) const;
 
+  /// The same for one token a sequence. @param x [batch, heads, 1, head_dim]; positions [batch] int64, each below
+  /// `length`, which takes the place of the whole call's
+  at::Tensor apply_rows(const at::Tensor& x, const at::Tensor& positions, int64_t length) const;
+
   /// Cosines and sines, [at least `length`, rotary_dim] float32, as a call that ends at position `length` uses them.
   /// They are made when first asked for and kept; safe to call from several threads.
   std::pair<at::Tensor, at::Tensor> tables(int64_t length) const;
@@ -38,6 +42,8 @@ class RotaryEmbedding {
 
  private:
   struct Cache;
+
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) const;
 
   at::Tensor inverse_frequencies(int64_t length) const;
 
