@@ -11,12 +11,13 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 at::Tensor DecoderBlock::attend(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
                                 int64_t start) const {
   const int64_t batch = normed.size(0), tokens = normed.size(1);
-  const auto heads = [&](const Linear& linear, int64_t count) {
-    return linear.forward(normed).view({batch, tokens, count, shape.head_dim}).transpose(1, 2);  // [B, heads, T, d]
+  const std::vector<at::Tensor> projected = forward_together({&q_proj, &k_proj, &v_proj}, normed);
+  const auto heads = [&](const at::Tensor& flat, int64_t count) {
+    return flat.view({batch, tokens, count, shape.head_dim}).transpose(1, 2);  // [B, heads, T, d]
   };
-  const at::Tensor queries = rotary.apply(heads(q_proj, shape.num_heads), start);
-  at::Tensor keys = rotary.apply(heads(k_proj, shape.num_kv_heads), start);
-  at::Tensor values = heads(v_proj, shape.num_kv_heads);
+  const at::Tensor queries = rotary.apply(heads(projected[0], shape.num_heads), start);
+  at::Tensor keys = rotary.apply(heads(projected[1], shape.num_kv_heads), start);
+  at::Tensor values = heads(projected[2], shape.num_kv_heads);
   if (cache != nullptr) {
     const int64_t end = start + tokens;
     cache->keys.slice(2, start, end).copy_(keys);
@@ -46,7 +47,8 @@ at::Tensor DecoderBlock::attention(const at::Tensor& normed, const RotaryEmbeddi
 }
 
 at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
-  return down_proj.forward(at::silu(gate_proj.forward(normed)) * up_proj.forward(normed));
+  const std::vector<at::Tensor> projected = forward_together({&gate_proj, &up_proj}, normed);
+  return down_proj.forward(at::silu(projected[0]) * projected[1]);
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {
