@@ -24,6 +24,9 @@ class Aqlm final : public Method {
 
   std::string setting() const override { return quantiser_.spec().str(); }
   bool needs_calibration() const override { return true; }
+  std::vector<quant::Scheme> schemes() const override {
+    return {{.kind = quant::Scheme::Kind::kAdditive, .code = quantiser_.spec()}};
+  }
 
   std::shared_ptr<quant::Weight> quantise_layer(const quant::LayerProblem& problem, Context& context) const override {
     Rng rng = context.rng.fork(problem.name);

@@ -27,9 +27,10 @@ at::Tensor DecoderBlock::attend_cached(const at::Tensor& normed, const RotaryEmb
     keys = parts[1];
     values = parts[2];
   } else {
-    queries = q_proj.forward(normed);
-    keys = k_proj.forward(normed);
-    values = v_proj.forward(normed);
+    const std::vector<at::Tensor> parts = forward_together({&q_proj, &k_proj, &v_proj}, normed);
+    queries = parts[0];
+    keys = parts[1];
+    values = parts[2];
   }
   const auto heads = [&](const at::Tensor& x, int64_t count, const at::Tensor& norm) {
     at::Tensor split = x.reshape({batch, tokens, count, shape.head_dim});
@@ -87,7 +88,8 @@ at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
     const auto halves = gate_up_proj.forward(normed).chunk(2, -1);
     return down_proj.forward(activate(halves[0]) * halves[1]);
   }
-  return down_proj.forward(activate(gate_proj.forward(normed)) * up_proj.forward(normed));
+  const std::vector<at::Tensor> parts = forward_together({&gate_proj, &up_proj}, normed);
+  return down_proj.forward(activate(parts[0]) * parts[1]);
 }
 
 at::Tensor DecoderBlock::run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
+#include "framework/quant/released_weight.h"
 
 namespace aqlm_exp::model {
 
@@ -96,18 +97,40 @@ Model Model::clone() const {
   return copy;
 }
 
-void Model::prepare(const backend::Backend& backend) {
+void Model::prepare(const backend::Backend& backend, backend::Target target) {
   const c10::NoGradGuard no_grad;
-  for (Linear* linear : linears()) {
-    if (const std::string reason = backend.refusal(*linear->weight); !reason.empty()) {
-      throw ConfigError(fmt::format("backend: {}: {}", linear->name, reason));
+  if (target.model_bytes == 0) {
+    for (const Linear* linear : linears()) target.model_bytes += linear->weight->bits().total_bits() / 8;
+  }
+  for (DecoderBlock& block : blocks) {
+    for (const std::vector<Linear*>& stage : block.stages()) {
+      std::vector<std::shared_ptr<const backend::LinearOp>> ops;
+      for (Linear* linear : stage) {
+        if (const std::string reason = backend.refusal(*linear->weight); !reason.empty()) {
+          throw ConfigError(fmt::format("backend: {}: {}", linear->name, reason));
+        }
+        linear->op = backend.prepare(linear->weight, linear->bias, target);
+        linear->group.reset();
+        ops.push_back(linear->op);
+      }
+      if (stage.size() > 1) stage.front()->group = backend.prepare_group(std::move(ops));
     }
-    linear->op = backend.prepare(linear->weight, linear->bias);
   }
 }
 
 void Model::clear_ops() {
-  for (Linear* linear : linears()) linear->op.reset();
+  for (Linear* linear : linears()) {
+    linear->op.reset();
+    linear->group.reset();
+  }
+}
+
+void Model::release_weights() {
+  for (Linear* linear : linears()) {
+    if (linear->op && linear->op->is_self_contained()) {
+      linear->weight = std::make_shared<quant::ReleasedWeight>(*linear->weight);
+    }
+  }
 }
 
 int64_t Model::resident_bytes() const {

@@ -47,9 +47,13 @@ class Model {
   /// assign Linear::weight; norms and biases are copied.
   Model clone() const;
 
-  /// Has `backend` prepare every linear. Needed before evaluation; undone by clear_ops().
-  void prepare(const backend::Backend& backend);
+  /// Has `backend` prepare every linear, and those that share an input together. Needed before evaluation; undone by
+  /// clear_ops(). target.model_bytes is filled in where it is 0.
+  void prepare(const backend::Backend& backend, backend::Target target = {});
   void clear_ops();
+  /// Lets go of the weights behind operations that hold all they need: only the backend's own copies stay in memory.
+  /// Such a model runs, but cannot be prepared, quantised or stored again.
+  void release_weights();
   /// Bytes of weights held while the model runs: linears as prepared, embedding, output, norms, biases and routers as
   /// held.
   int64_t resident_bytes() const;
