@@ -20,6 +20,9 @@ int run_trial_program(const std::vector<std::string>& arguments) {
   add_parity_command(app);
   add_tokenize_command(app);
   add_layer_command(app);
+  add_chat_command(app);
+  add_generate_command(app);
+  add_perf_command(app);
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 pops from the back
   try {
     app.parse(reversed);

@@ -21,5 +21,8 @@ void add_eval_command(CLI::App& app);
 void add_parity_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 void add_layer_command(CLI::App& app);
+void add_chat_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_perf_command(CLI::App& app);
 
 }  // namespace aqlm_exp::app

@@ -11,6 +11,7 @@
 #include "framework/plan/worker_protocol.h"
 #include "framework/results/publish.h"
 #include "framework/trial/run_trial.h"
+#include "framework/trial/sweep_cache.h"
 #include "framework/trial/trial_spec.h"
 
 namespace aqlm_exp::app {
@@ -35,9 +36,14 @@ int run(const RunArguments& arguments) {
     const plan::PlannedTrial trial = plan::load_trial(arguments.plan, arguments.id);
     plan::check_inputs(trial);
     log_info("{}", trial.name);
-    const results::TrialRecord record =
-        trial::run_trial(trial, {.cache_dir = out / "cache", .attempt = attempt_of(arguments.attempt_dir)});
+    const std::filesystem::path checkpoints = std::filesystem::path(arguments.attempt_dir).parent_path() / "checkpoint";
+    const results::TrialRecord record = trial::run_trial(trial, {.cache_dir = out / "cache",
+                                                                 .cache_limit_bytes = trial::cache_limit_bytes(),
+                                                                 .checkpoint_dir = checkpoints,
+                                                                 .attempt = attempt_of(arguments.attempt_dir)});
     results::publish(record, out / "results");
+    std::error_code ignored;
+    std::filesystem::remove_all(checkpoints, ignored);
     return static_cast<int>(plan::WorkerExit::kOk);
   } catch (const std::exception& e) {
     const plan::WorkerExit code = plan::worker_exit_for(e);

@@ -52,7 +52,7 @@ std::string variant_of(const Node* map, const Object& schema) {
 
 bool has_variant(const Object& schema, const std::string& name) {
   return std::any_of(schema.variants.begin(), schema.variants.end(),
-                     [&](const auto& variant) { return variant.first == name; });
+                     [&](const auto& variant) { return variant.name == name; });
 }
 
 class Checker {

@@ -67,13 +67,13 @@ Part find_part(const Object& schema, std::string_view path) {
     const auto field =
         std::find_if(part.fields.begin(), part.fields.end(), [&](const Field& f) { return f.key == step; });
     const auto variant = std::find_if(part.object->variants.begin(), part.object->variants.end(),
-                                      [&](const auto& v) { return v.first == step; });
+                                      [&](const auto& v) { return v.name == step; });
     if (field != part.fields.end()) {
       const Field found = *field;
       part = {found.object, found.object ? found.object->fields : std::vector<Field>{found}, found.doc};
     } else if (variant != part.object->variants.end()) {
       part.fields = part.object->fields_for(step);
-      part.doc = variant->second.doc;
+      part.doc = variant->keys.doc;
     } else {
       std::vector<std::string> known;
       for (const Field& f : part.fields) known.push_back(f.key);

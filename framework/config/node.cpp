@@ -118,6 +118,13 @@ std::string Mark::str() const {
   return source + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
+NodeMap::NodeMap() = default;
+NodeMap::NodeMap(const NodeMap&) = default;
+NodeMap::NodeMap(NodeMap&&) noexcept = default;
+NodeMap& NodeMap::operator=(const NodeMap&) = default;
+NodeMap& NodeMap::operator=(NodeMap&&) noexcept = default;
+NodeMap::~NodeMap() = default;
+
 Node* NodeMap::find(std::string_view key) {
   const auto it = index_.find(std::string(key));
   return it == index_.end() ? nullptr : &entries_[it->second].value;

@@ -27,6 +27,13 @@ struct MapEntry;
 /// A map that keeps first-seen order and finds keys in constant time.
 class NodeMap {
  public:
+  // Defined where MapEntry is complete.
+  NodeMap();
+  NodeMap(const NodeMap&);
+  NodeMap(NodeMap&&) noexcept;
+  NodeMap& operator=(const NodeMap&);
+  NodeMap& operator=(NodeMap&&) noexcept;
+  ~NodeMap();
   Node* find(std::string_view key);
   const Node* find(std::string_view key) const;
   /// Adds `key`, or replaces its value and keeps its place.
@@ -37,8 +44,8 @@ class NodeMap {
   void set_key_mark(std::string_view key, Mark mark);
   const std::vector<MapEntry>& entries() const { return entries_; }
   std::vector<MapEntry>& entries() { return entries_; }
-  size_t size() const { return entries_.size(); }
-  bool empty() const { return entries_.empty(); }
+  size_t size() const;
+  bool empty() const;
 
  private:
   std::vector<MapEntry> entries_;
@@ -102,6 +109,9 @@ struct MapEntry {
   Node value;
   Mark key_mark;
 };
+
+inline size_t NodeMap::size() const { return entries_.size(); }
+inline bool NodeMap::empty() const { return entries_.empty(); }
 
 const char* kind_name(Node::Kind kind);
 

@@ -181,9 +181,9 @@ void Reader::declare_variants(std::string_view key, const std::vector<std::strin
 }
 
 Object& Reader::add_variant(const std::string& name, const std::string& doc) {
-  schema_->variants.emplace_back(name, Object{});
-  schema_->variants.back().second.doc = doc;
-  return schema_->variants.back().second;
+  schema_->variants.push_back({name, Object{}});
+  schema_->variants.back().keys.doc = doc;
+  return schema_->variants.back().keys;
 }
 
 std::string Reader::variant_name(std::string_view key, const std::string& fallback) const {

@@ -79,7 +79,7 @@ Object object_from_json(const Json& json) {
   if (json.contains("variant_key")) {
     object.variant_key = json["variant_key"].get<std::string>();
     for (const auto& [name, keys] : json.at("variants").items()) {
-      object.variants.emplace_back(name, object_from_json(keys));
+      object.variants.push_back({name, object_from_json(keys)});
     }
   }
   return object;
@@ -106,6 +106,13 @@ void merge_fields(std::vector<Field>& into, const std::vector<Field>& extra) {
 }
 
 }  // namespace
+
+Object::Object() = default;
+Object::Object(const Object&) = default;
+Object::Object(Object&&) noexcept = default;
+Object& Object::operator=(const Object&) = default;
+Object& Object::operator=(Object&&) noexcept = default;
+Object::~Object() = default;
 
 const Field* Object::find(std::string_view key) const {
   for (const Field& field : fields) {

@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "framework/config/node.h"
@@ -15,6 +14,7 @@
 namespace aqlm_exp::config {
 
 struct Object;
+struct Variant;
 
 enum class FieldType { kInt, kFloat, kBool, kString, kPath, kSection, kList };
 
@@ -35,16 +35,29 @@ struct Field {
 
 /// The keys of one map. With `variant_key`, further keys depend on a string value found under that dotted path.
 struct Object {
+  // Defined where Variant is complete, which clang 14 needs.
+  Object();
+  Object(const Object&);
+  Object(Object&&) noexcept;
+  Object& operator=(const Object&);
+  Object& operator=(Object&&) noexcept;
+  ~Object();
+
   std::string doc;
   std::vector<Field> fields;
-  std::string variant_key;                               ///< "type", "method.type"; empty: no variants
-  std::vector<std::pair<std::string, Object>> variants;  ///< name → keys that this choice adds
+  std::string variant_key;        ///< "type", "method.type"; empty: no variants
+  std::vector<Variant> variants;  ///< what each choice adds
 
   const Field* find(std::string_view key) const;
   Field& add(Field field);  ///< replaces a field of the same key
   /// The fields in force for a value: common ones, then those of the chosen variant (a section named in both is
   /// merged).
   std::vector<Field> fields_for(std::string_view variant) const;
+};
+
+struct Variant {
+  std::string name;
+  Object keys;
 };
 
 std::string schema_to_json(const Object& object, int indent = -1);

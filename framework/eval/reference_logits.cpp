@@ -31,6 +31,18 @@ class ModelLogits final : public ReferenceLogits {
   const model::Model& model_;
 };
 
+class RoundedLogits final : public ReferenceLogits {
+ public:
+  explicit RoundedLogits(std::unique_ptr<ReferenceLogits> from) : from_(std::move(from)) {}
+  at::Tensor log_probabilities(int64_t window, const at::Tensor& ids) override {
+    return from_->log_probabilities(window, ids).to(at::kHalf).to(at::kFloat);
+  }
+  std::string source() const override { return from_->source() + " float16"; }
+
+ private:
+  std::unique_ptr<ReferenceLogits> from_;
+};
+
 /// An open file, closed at the end of its life.
 class Descriptor {
  public:
@@ -94,6 +106,10 @@ class FileLogits final : public ReferenceLogits {
 
 std::unique_ptr<ReferenceLogits> logits_from_model(const model::Model& model) {
   return std::make_unique<ModelLogits>(model);
+}
+
+std::unique_ptr<ReferenceLogits> rounded_logits(std::unique_ptr<ReferenceLogits> from) {
+  return std::make_unique<RoundedLogits>(std::move(from));
 }
 
 std::unique_ptr<ReferenceLogits> logits_from_file(const std::filesystem::path& path, const std::string& key) {

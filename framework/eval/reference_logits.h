@@ -27,6 +27,9 @@ class ReferenceLogits {
 /// Computes each window with `model`, which must outlive the result.
 std::unique_ptr<ReferenceLogits> logits_from_model(const model::Model& model);
 
+/// What `from` gives, rounded as a file would have it.
+std::unique_ptr<ReferenceLogits> rounded_logits(std::unique_ptr<ReferenceLogits> from);
+
 /// The file format: one line of JSON {"format":"aqlm-exp-logits","version":1,"key":...,"num_windows":n,"seq_len":t,
 /// "vocab_size":v} padded with blanks to 4096 bytes, then n·t·v float16 log-probabilities, row-major, little-endian.
 /// Rounding to float16 moves a KL of 0.01 nats by less than 1e-5 (test ReferenceFile.RoundingBarelyMovesKl).

@@ -1,4 +1,4 @@
-// A minimal greedy decoding loop over a KV cache, and its speed.
+// Greedy answers and their speed in one call, for trials.
 #pragma once
 
 #include <cstdint>

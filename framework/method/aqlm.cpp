@@ -37,36 +37,25 @@ class Aqlm final : public Method {
   }
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
-    at::Tensor inputs = embed_calibration(model, calibration);  // [num_samples, seq_len, hidden]
-    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
-    int64_t unused_codewords = 0;
-    for (int64_t i = 0; i < num_blocks; ++i) {
-      model::DecoderBlock& block = model.blocks[static_cast<size_t>(i)];
-      BlockStatistics statistics;
-      {
-        const StageTimes::Scope scope(context.times, "xtx");
-        statistics = collect_statistics(block, *model.rotary, inputs, block.stages());
-      }
-      unused_codewords += quantise_linears(block, i, statistics, context);
-      finetune_block(block, *model.rotary, i, inputs, statistics.outputs, context);
+    for (BlockWalk walk(model, calibration, context); !walk.done(); walk.advance()) {
+      model::DecoderBlock& block = walk.block();
+      const BlockStatistics& statistics = walk.statistics();
+      quantise_linears(block, walk.index(), statistics, context);
+      finetune_block(block, *model.rotary, walk.index(), walk.inputs(), statistics.outputs, context);
       round_block(block);
-      report_progress("quantise", i + 1, num_blocks);
-      if (i + 1 < num_blocks) {
-        const StageTimes::Scope scope(context.times, "forward");
-        inputs = run_block(block, *model.rotary, inputs);
-      }
     }
+    double unused_codewords = 0;
+    for (const LayerReport& layer : context.layers) unused_codewords += layer.metrics.at("unused_codewords");
     if (unused_codewords > 0) {
       context.notes.push_back(
           fmt::format("{} codewords are used by no group; they count in the bits", unused_codewords));
     }
-    context.metrics["unused_codewords"] = static_cast<double>(unused_codewords);
+    context.metrics["unused_codewords"] = unused_codewords;
   }
 
  private:
-  int64_t quantise_linears(model::DecoderBlock& block, int64_t index, const BlockStatistics& statistics,
-                           Context& context) const {
-    int64_t unused = 0;
+  void quantise_linears(model::DecoderBlock& block, int64_t index, const BlockStatistics& statistics,
+                        Context& context) const {
     for (model::Linear* linear : block.linears()) {
       const Stopwatch watch;
       const quant::LayerProblem problem{.weight = linear->weight->dequantise().detach(),
@@ -75,13 +64,12 @@ class Aqlm final : public Method {
       Rng rng = context.rng.fork(linear->name);
       AdditiveResult result = quantiser_.quantise(problem, rng, context.times);
       linear->weight = result.weight;
-      unused += result.weight->num_unused_codewords();
       report_layer(context, *linear, index, problem.weight, problem.xtx, watch.elapsed_s());
       context.layers.back().metrics["rounds"] = static_cast<double>(result.losses.size() - 1);
+      context.layers.back().metrics["unused_codewords"] = static_cast<double>(result.weight->num_unused_codewords());
       log_debug("{}: relative output error {:.5f}, {} rounds, {:.1f} s", linear->name,
                 context.layers.back().metrics["rel_output_error"], result.losses.size() - 1, watch.elapsed_s());
     }
-    return unused;
   }
 
   void finetune_block(model::DecoderBlock& block, const model::RotaryEmbedding& rotary, int64_t index,

@@ -61,29 +61,27 @@ class Awq final : public Method {
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);
-    at::Tensor inputs = embed_calibration(model, calibration);  // [num_samples, seq_len, hidden]
-    const int64_t samples = search_samples_ == 0 ? inputs.size(0) : std::min(search_samples_, inputs.size(0));
-    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
+    const int64_t num_samples = calibration.input_ids.size(0);
+    const int64_t samples = search_samples_ == 0 ? num_samples : std::min(search_samples_, num_samples);
     bool attention_output_left_out = false;
-    for (int64_t i = 0; i < num_blocks; ++i) {
-      model::DecoderBlock& block = model.blocks[static_cast<size_t>(i)];
-      BlockInputs statistics;
-      {
-        const StageTimes::Scope scope(context.times, "xtx");
-        statistics = collect_awq_inputs(block, *model.rotary, inputs, samples, options_);
-      }
+    for (const model::DecoderBlock& block : model.blocks) {
       attention_output_left_out |= !can_scale_attention_output(block);
+    }
+    BlockWalk walk(model, calibration, context,
+                   {.original_inputs = true, .sample_tokens = options_.clip_sample_tokens});
+    for (; !walk.done(); walk.advance()) {
+      model::DecoderBlock& block = walk.block();
+      const at::Tensor search_inputs = walk.inputs().slice(0, 0, samples);
+      BlockInputs found = awq_inputs(block, *model.rotary, search_inputs, walk.statistics());
       try {
-        quantise_block(block, i, *model.rotary, inputs.slice(0, 0, samples), statistics, context);
+        quantise_block(block, walk.index(), *model.rotary, search_inputs, found, context);
       } catch (const NumericalError& error) {
         throw NumericalError(block.name + ": " + error.what());
       }
-      inputs = statistics.outputs;
-      report_progress("quantise", i + 1, num_blocks);
     }
-    if (scale_ && samples < calibration.input_ids.size(0)) {
-      context.notes.push_back(fmt::format("the scale search ran attention and MLP on {} of {} calibration samples",
-                                          samples, calibration.input_ids.size(0)));
+    if (scale_ && samples < num_samples) {
+      context.notes.push_back(
+          fmt::format("the scale search ran attention and MLP on {} of {} calibration samples", samples, num_samples));
     }
     if (scale_ && attention_output_left_out) {
       context.notes.push_back("o_proj is not scaled: v_proj has another shape (grouped-query attention)");

@@ -16,33 +16,6 @@ namespace {
 
 constexpr int64_t kTokensAtATime = 4096;
 
-/// Mean of |x|, second moments and every stride-th token of what a linear is given.
-class StageObserver {
- public:
-  explicit StageObserver(int64_t stride) : stride_(stride) {}
-
-  void add(const at::Tensor& x) {
-    const c10::NoGradGuard no_grad;
-    const at::Tensor tokens = x.reshape({-1, x.size(-1)});
-    const at::Tensor sum = tokens.abs().sum(0, /*keepdim=*/false, at::kDouble);
-    sum_abs_ = sum_abs_.defined() ? sum_abs_ + sum : sum;
-    const int64_t first = (stride_ - num_tokens_ % stride_) % stride_;  // the next token whose index stride_ divides
-    if (first < tokens.size(0)) sample_.push_back(tokens.slice(0, first, tokens.size(0), stride_).clone());
-    num_tokens_ += tokens.size(0);
-    xtx_.add(tokens);
-  }
-
-  StageInputs finish() const {
-    return {(sum_abs_ / static_cast<double>(num_tokens_)).to(at::kFloat), xtx_.mean(), at::cat(sample_, 0)};
-  }
-
- private:
-  int64_t stride_, num_tokens_ = 0;
-  at::Tensor sum_abs_;  // [in_features] float64
-  std::vector<at::Tensor> sample_;
-  XtxAccumulator xtx_;
-};
-
 model::Linear& linear_of(model::DecoderBlock& block, const std::string& role) {
   for (model::Linear* linear : block.linears()) {
     if (linear->role == role) return *linear;
@@ -64,27 +37,22 @@ at::Tensor divided(const at::Tensor& values, const at::Tensor& scales, const std
 
 }  // namespace
 
-BlockInputs collect_awq_inputs(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
-                               const at::Tensor& inputs, int64_t search_samples, const scalar::AwqOptions& options) {
-  const int64_t num_tokens = inputs.size(0) * inputs.size(1);
-  const auto stages = block.stages();
-  std::vector<StageObserver> observers(stages.size(), StageObserver(scalar::awq_clip_stride(num_tokens, options)));
+BlockInputs awq_inputs(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, const at::Tensor& inputs,
+                       const BlockStatistics& statistics) {
+  const c10::NoGradGuard no_grad;
   BlockInputs result;
-  result.mlp = at::empty({search_samples, inputs.size(1), inputs.size(2)}, inputs.options());
-  int64_t filled = 0;
-  for (size_t i = 0; i < stages.size(); ++i) {
-    stages[i].front()->observer = [&observers, i](const at::Tensor& x) { observers[i].add(x); };
+  for (const auto& stage : const_cast<model::DecoderBlock&>(block).stages()) {
+    const std::string& role = stage.front()->role;
+    result.stages.push_back({statistics.mean_abs.at(role), statistics.xtx.at(role), statistics.sample.at(role)});
   }
-  block.gate_proj.observer = [&](const at::Tensor& x) {
-    observers[2].add(x);
-    const int64_t take = std::min(x.size(0), search_samples - filled);
-    if (take > 0) result.mlp.slice(0, filled, filled + take).copy_(x.slice(0, 0, take));
-    filled += std::max<int64_t>(take, 0);
-  };
-  result.outputs = run_block(block, rotary, inputs);
-  for (size_t i = 0; i < stages.size(); ++i) {
-    stages[i].front()->observer = nullptr;
-    result.stages.push_back(observers[i].finish());
+  result.mlp = at::empty_like(inputs);
+  const int64_t step = std::max<int64_t>(1, kTokensAtATime / inputs.size(1));
+  for (int64_t start = 0; start < inputs.size(0); start += step) {
+    const int64_t end = std::min(inputs.size(0), start + step);
+    const at::Tensor x = inputs.slice(0, start, end);
+    const at::Tensor hidden =
+        x + block.attention(model::rms_norm(x, block.input_norm, block.shape.rms_norm_eps), rotary);
+    result.mlp.slice(0, start, end).copy_(model::rms_norm(hidden, block.post_attention_norm, block.shape.rms_norm_eps));
   }
   return result;
 }

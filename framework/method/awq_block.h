@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/method/block_loop.h"
 #include "framework/model/model.h"
 #include "framework/scalar/awq.h"
 
@@ -23,13 +24,12 @@ struct StageInputs {
 struct BlockInputs {
   std::vector<StageInputs> stages;  ///< in the order of DecoderBlock::stages()
   at::Tensor mlp;                   ///< [search_samples, seq_len, hidden] inputs of gate and up
-  at::Tensor outputs;               ///< [num_samples, seq_len, hidden] of the block
 };
 
-/// One pass of all samples through the block as it is.
-/// @param search_samples how many of the first samples to keep whole, for searches that run a module
-BlockInputs collect_awq_inputs(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
-                               const at::Tensor& inputs, int64_t search_samples, const scalar::AwqOptions& options);
+/// @param inputs [search_samples, seq_len, hidden] of the block as it is: the samples on which searches run a module
+/// @param statistics over the whole calibration
+BlockInputs awq_inputs(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, const at::Tensor& inputs,
+                       const BlockStatistics& statistics);
 
 /// Mean squared error of a module's output over samples, a few at a time; `replace` puts trial weights into a copy of
 /// the block.

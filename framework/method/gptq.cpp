@@ -52,35 +52,29 @@ class Gptq final : public Method {
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);
-    at::Tensor inputs = embed_calibration(model, calibration);  // [num_samples, seq_len, hidden]
-    const auto num_blocks = static_cast<int64_t>(model.blocks.size());
-    int64_t num_dead = 0, num_raised = 0;
-    for (int64_t i = 0; i < num_blocks; ++i) {
-      model::DecoderBlock& block = model.blocks[static_cast<size_t>(i)];
-      std::vector<std::vector<std::vector<model::Linear*>>> passes;  // stages that share a forward pass
+    for (BlockWalk walk(model, calibration, context); !walk.done(); walk.advance()) {
+      model::DecoderBlock& block = walk.block();
+      std::vector<Stages> passes;  // stages that share a forward pass
       if (true_sequential_) {
         for (const auto& stage : block.stages()) passes.push_back({stage});
       } else {
         passes.push_back(block.stages());
       }
-      for (const auto& stages : passes) {
-        BlockStatistics statistics;
-        {
-          const StageTimes::Scope scope(context.times, "xtx");
-          statistics = collect_statistics(block, *model.rotary, inputs, stages);
-        }
+      for (size_t pass = 0; pass < passes.size(); ++pass) {
+        const BlockStatistics statistics =
+            pass == 0 ? walk.statistics(passes[pass]) : walk.statistics_now(passes[pass]);
         const StageTimes::Scope scope(context.times, "quantise");
-        for (const auto& stage : stages) {
+        for (const auto& stage : passes[pass]) {
           for (model::Linear* linear : stage) {
-            quantise_linear(*linear, i, statistics.xtx.at(linear->role), context, num_dead, num_raised);
+            quantise_linear(*linear, walk.index(), statistics.xtx.at(linear->role), context);
           }
         }
       }
-      report_progress("quantise", i + 1, num_blocks);
-      if (i + 1 < num_blocks) {
-        const StageTimes::Scope scope(context.times, "forward");
-        inputs = run_block(block, *model.rotary, inputs);
-      }
+    }
+    int64_t num_dead = 0, num_raised = 0;
+    for (const LayerReport& layer : context.layers) {
+      num_dead += static_cast<int64_t>(layer.metrics.at("dead_columns"));
+      num_raised += layer.metrics.at("damp_percent") > options_.damp_percent;
     }
     context.metrics["dead_columns"] = static_cast<double>(num_dead);
     context.metrics["layers_with_raised_damping"] = static_cast<double>(num_raised);
@@ -115,8 +109,7 @@ class Gptq final : public Method {
     }
   }
 
-  void quantise_linear(model::Linear& linear, int64_t block, const at::Tensor& xtx, Context& context, int64_t& num_dead,
-                       int64_t& num_raised) const {
+  void quantise_linear(model::Linear& linear, int64_t block, const at::Tensor& xtx, Context& context) const {
     const ScalarFormat format = formats_.at(linear.name);
     if (format.skip) return;
     const Stopwatch watch;
@@ -128,9 +121,7 @@ class Gptq final : public Method {
     metrics["gptq_loss"] = result.loss;
     metrics["damp_percent"] = result.damp_percent_used;
     metrics["dead_columns"] = static_cast<double>(result.num_dead_columns);
-    num_dead += result.num_dead_columns;
     if (result.damp_percent_used > options_.damp_percent) {
-      ++num_raised;
       log_warning("{}: the Hessian needed damp_percent {:g} in place of {:g}", linear.name, result.damp_percent_used,
                   options_.damp_percent);
     }

@@ -12,6 +12,7 @@
 #include "framework/base/timer.h"
 #include "framework/config/reader.h"
 #include "framework/config/registry.h"
+#include "framework/method/calibration_cache.h"
 #include "framework/model/model.h"
 #include "framework/quant/layer_problem.h"
 #include "framework/quant/scheme.h"
@@ -20,6 +21,9 @@ namespace aqlm_exp::method {
 
 struct Calibration {
   at::Tensor input_ids;  ///< [num_samples, seq_len] int64, on the CPU; undefined for methods that need none
+  /// Statistics of every block are taken on what the unquantised model gives it, not on what the quantised blocks
+  /// before it give: all of them can then be shared by all methods.
+  bool original_activations = false;
 };
 
 /// What is known of one quantised linear. Metrics by name: rel_output_error, rel_weight_error, bits_per_weight,
@@ -37,8 +41,12 @@ struct Context {
   Rng rng;
   StageTimes times;
   std::vector<LayerReport> layers;
-  std::vector<std::string> notes;         ///< facts a reader of the result must know, one sentence each
-  std::map<std::string, double> metrics;  ///< further numbers of the whole run
+  std::vector<std::string> notes;           ///< facts a reader of the result must know, one sentence each
+  std::map<std::string, double> metrics;    ///< further numbers of the whole run
+  CalibrationCache* cache = nullptr;        ///< null: nothing is shared
+  BlockCheckpoints* checkpoints = nullptr;  ///< null: an interrupted trial starts from its beginning
+  PassCounts passes;
+  int64_t blocks_restored = 0;  ///< from checkpoints of an earlier attempt
 };
 
 class Method {

@@ -22,7 +22,7 @@ bool is_current(const backend::GroupOp& group, const std::vector<const Linear*>&
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   if (observer) observer(x);
-  if (!op) return at::linear(x, weight->dequantise(), bias);
+  if (!op) return at::linear(x, weight->dequantise().to(x.scalar_type()), bias);
   backend::Profile* profile = backend::Profile::current();
   if (profile == nullptr) return op->forward(x);
   profile->begin();

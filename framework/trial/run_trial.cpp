@@ -1,11 +1,13 @@
 #include "framework/trial/run_trial.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <cmath>
+#include <optional>
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
@@ -17,6 +19,8 @@
 #include "framework/trial/kernel_tables.h"
 #include "framework/trial/layer_tables.h"
 #include "framework/trial/provenance.h"
+#include "framework/trial/shared_work.h"
+#include "framework/trial/sweep_cache.h"
 #include "framework/trial/text_inputs.h"
 #include "framework/trial/trial_spec.h"
 
@@ -35,7 +39,8 @@ std::string file_name(std::string text) {
 
 class Trial {
  public:
-  Trial(const plan::PlannedTrial& planned, const RunOptions& options) : planned_(planned), options_(options) {
+  Trial(const plan::PlannedTrial& planned, const RunOptions& options)
+      : planned_(planned), options_(options), cache_(options.cache_dir, options.cache_limit_bytes) {
     config::Reader root(planned.tree);
     spec_ = read_trial(root);
   }
@@ -104,7 +109,14 @@ class Trial {
   }
 
   TextInputs load_text(at::Device device) {
-    TextInputs text = load_text_inputs(spec_, device);
+    const std::string model_print = fingerprint_of("model.path");
+    TextInputs text = load_text_inputs(spec_, device, [&](const std::filesystem::path& path, const auto& tokenise) {
+      const std::string key = path == spec_.eval.path ? "eval.path" : "calibration.path";
+      return shared_tokens(
+          cache_,
+          fmt::format("tokens v1 model {} text {} build {}", model_print, fingerprint_of(key), record_.build_id),
+          tokenise);
+    });
     provenance("eval/text_sha256", text.eval_text_sha256);
     provenance("eval/ids_sha256", text.eval_ids_sha256);
     provenance("eval/num_tokens", static_cast<int64_t>(text.eval_ids.size()));
@@ -116,6 +128,20 @@ class Trial {
   model::Model quantise(const model::Model& original, const TextInputs& text) {
     model::Model quantised = original.clone();
     method::Context context(static_cast<uint64_t>(spec_.seed));
+    const std::string build = fmt::format("build {} hardware {} threads {}", record_.build_id,
+                                          hardware_name(original.device()), at::get_num_threads());
+    std::optional<SharedCalibration> shared;
+    if (text.calibration.input_ids.defined()) {
+      shared.emplace(cache_, fmt::format("calibration v1 model {} ids {} shape {}x{} {}", fingerprint_of("model.path"),
+                                         text.calibration_ids_sha256, text.calibration.input_ids.size(0),
+                                         text.calibration.input_ids.size(1), build));
+      context.cache = &*shared;
+    }
+    std::optional<FileCheckpoints> checkpoints;
+    if (!options_.checkpoint_dir.empty()) {
+      checkpoints.emplace(options_.checkpoint_dir, fmt::format("checkpoint v1 trial {} {}", planned_.id, build));
+      context.checkpoints = &*checkpoints;
+    }
     const Stopwatch watch;
     spec_.method->quantise(quantised, text.calibration, context);
     metric(results::metric::kQuantiseS, watch.elapsed_s(), "s", "calibration statistics, quantisation and fine-tuning",
@@ -125,7 +151,28 @@ class Trial {
       metric(name, value, "", "reported by the method", results::Direction::kNone);
     for (size_t i = 0; i < context.notes.size(); ++i) provenance(fmt::format("notes/n{}", i), context.notes[i]);
     record_.layers = layer_tables(context.layers);
+    if (text.calibration.input_ids.defined()) report_passes(context);
     return quantised;
+  }
+
+  /// Which passes of the calibration this trial had to run: what others left in the cache decides, not the identity.
+  void report_passes(const method::Context& context) {
+    const auto add = [&](const char* name, int64_t count, const char* description) {
+      metric(name, static_cast<double>(count), "passes", description, results::Direction::kNone, false);
+    };
+    add("calibration_passes", context.passes.computed,
+        "of the whole calibration through an unquantised block on the unquantised model's activations, run here");
+    add("calibration_passes_shared", context.passes.shared, "as calibration_passes, but taken from another trial");
+    add("calibration_passes_own", context.passes.own,
+        "through a block on activations that depend on this trial's own quantised blocks");
+    if (context.blocks_restored > 0) provenance("checkpoint/blocks_restored", context.blocks_restored);
+  }
+
+  std::string fingerprint_of(const std::string& key) const {
+    for (const plan::InputFile& input : planned_.inputs) {
+      if (input.key == key) return input.fingerprint;
+    }
+    return {};
   }
 
   void measure_size(model::Model& quantised) {
@@ -182,22 +229,31 @@ class Trial {
 
   std::unique_ptr<eval::ReferenceLogits> reference_logits(const model::Model& original, const TextInputs& text) {
     auto live = eval::logits_from_model(original);
-    const double size_mib = static_cast<double>(text.windows.size()) *
-                            static_cast<double>(spec_.eval.convention.seq_len) *
-                            static_cast<double>(original.config.vocab_size) * 2.0 / kMib;
-    if (options_.cache_dir.empty() || size_mib > static_cast<double>(spec_.eval.reference_cache_mib)) return live;
-    std::string model_print;
-    for (const plan::InputFile& input : planned_.inputs) {
-      if (input.key == "model.path") model_print = input.fingerprint;
+    const uint64_t size_bytes = text.windows.size() * static_cast<uint64_t>(spec_.eval.convention.seq_len) *
+                                    static_cast<uint64_t>(original.config.vocab_size) * 2 +
+                                4096;
+    const bool wanted = static_cast<double>(size_bytes) <= static_cast<double>(spec_.eval.reference_cache_mib) * kMib;
+    if (!cache_.enabled() || !wanted) return live;
+    const std::string key = sha256_hex(fmt::format("model {} ids {} convention {}", fingerprint_of("model.path"),
+                                                   text.eval_ids_sha256, spec_.eval.convention.tag()));
+    const std::string item = "logits-" + key.substr(0, 16);
+    cache_.keep(item);
+    const SweepCache::Lock lock(cache_, item);
+    try {
+      if (auto cached = eval::logits_from_file(cache_.path_of(item), key)) {
+        cache_.touch(item);
+        return cached;
+      }
+    } catch (const DataError& error) {
+      log_warning("{}; it is made again", error.what());
     }
-    const std::string key = sha256_hex(
-        fmt::format("model {} ids {} convention {}", model_print, text.eval_ids_sha256, spec_.eval.convention.tag()));
-    const std::filesystem::path file = options_.cache_dir / fmt::format("logits-{}.bin", key.substr(0, 16));
-    if (auto cached = eval::logits_from_file(file, key)) return cached;
     const Stopwatch watch;
-    eval::write_logits_file(file, key, *live, text.windows, original.config.vocab_size);
+    const bool stored = cache_.store(item, size_bytes, [&](const std::filesystem::path& path) {
+      eval::write_logits_file(path, key, *live, text.windows, original.config.vocab_size);
+    });
     time("reference_logits_s", watch.elapsed_s());
-    return eval::logits_from_file(file, key);
+    // No room for the file: its numbers all the same, so that a result does not depend on what a disk had to spare.
+    return stored ? eval::logits_from_file(cache_.path_of(item), key) : eval::rounded_logits(std::move(live));
   }
 
   void measure_speed(const model::Model& quantised, const TextInputs& text) {
@@ -231,6 +287,7 @@ class Trial {
 
   const plan::PlannedTrial& planned_;
   RunOptions options_;
+  SweepCache cache_;
   TrialSpec spec_;
   results::TrialRecord record_;
 };

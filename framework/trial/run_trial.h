@@ -1,6 +1,7 @@
 // One trial: load, quantise, evaluate, time. What it measures becomes a record; publishing it is the caller's part.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 
 #include "framework/plan/plan_file.h"
@@ -9,8 +10,12 @@
 namespace aqlm_exp::trial {
 
 struct RunOptions {
-  /// Where reference logits are kept for the other trials of a sweep; empty: not kept.
+  /// Where tokens, calibration statistics and reference logits are kept for the other trials of a sweep; empty: not
+  /// kept.
   std::filesystem::path cache_dir;
+  uint64_t cache_limit_bytes = uint64_t{8} << 30;
+  /// Where finished blocks are kept for a later attempt of this trial; empty: not kept.
+  std::filesystem::path checkpoint_dir;
   int64_t attempt = 1;
 };
 

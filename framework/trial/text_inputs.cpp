@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
@@ -37,23 +38,30 @@ method::Calibration sample_calibration(const TrialSpec& spec, const std::vector<
     flat.insert(flat.end(), sequences[i].begin(), sequences[i].end());
   }
   sha256 = text::ids_sha256(flat);
-  return {tensor};
+  return {.input_ids = tensor, .original_activations = spec.calibration.activations == "original"};
 }
 
 }  // namespace
 
-TextInputs load_text_inputs(const TrialSpec& spec, at::Device device) {
-  const text::Tokenizer tokenizer = text::Tokenizer::load(spec.model_path);
+TextInputs load_text_inputs(const TrialSpec& spec, at::Device device, const TokenSource& source) {
+  std::optional<text::Tokenizer> tokenizer;  // loaded when a text has to be tokenised
+  const auto text_set = [&](const std::filesystem::path& path) {
+    const auto tokenise = [&] {
+      if (!tokenizer) tokenizer.emplace(text::Tokenizer::load(spec.model_path));
+      return text::load_text_set(path, *tokenizer);
+    };
+    return source ? source(path, tokenise) : tokenise();
+  };
   const int64_t vocab_size = checkpoint::load_model_config(spec.model_path).vocab_size;
   TextInputs inputs;
-  text::TextSet eval_set = text::load_text_set(spec.eval.path, tokenizer);
+  text::TextSet eval_set = text_set(spec.eval.path);
   check_ids(eval_set.ids, vocab_size, spec.eval.path);
   inputs.windows = eval::make_windows(eval_set.ids, spec.eval.convention, device);
   inputs.eval_ids = std::move(eval_set.ids);
   inputs.eval_text_sha256 = eval_set.text_sha256;
   inputs.eval_ids_sha256 = eval_set.ids_sha256;
   if (spec.method->needs_calibration()) {
-    const text::TextSet calibration = text::load_text_set(spec.calibration.path, tokenizer);
+    const text::TextSet calibration = text_set(spec.calibration.path);
     check_ids(calibration.ids, vocab_size, spec.calibration.path);
     inputs.calibration = sample_calibration(spec, calibration.ids, inputs.calibration_ids_sha256);
   }

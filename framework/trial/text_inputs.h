@@ -4,10 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "framework/method/method.h"
+#include "framework/text/text_set.h"
 #include "framework/trial/trial_spec.h"
 
 namespace aqlm_exp::trial {
@@ -19,7 +21,12 @@ struct TextInputs {
   std::string eval_text_sha256, eval_ids_sha256, calibration_ids_sha256;
 };
 
+/// Gives the tokens of the text at a path; `tokenise` makes them.
+using TokenSource =
+    std::function<text::TextSet(const std::filesystem::path& path, const std::function<text::TextSet()>& tokenise)>;
+
+/// @param source asked for each text; empty: every text is tokenised here
 /// @throws DataError for texts that cannot be read or are too short
-TextInputs load_text_inputs(const TrialSpec& spec, at::Device device);
+TextInputs load_text_inputs(const TrialSpec& spec, at::Device device, const TokenSource& source = {});
 
 }  // namespace aqlm_exp::trial

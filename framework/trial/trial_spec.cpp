@@ -12,6 +12,12 @@ CalibrationSpec read_calibration(config::Reader in) {
   spec.sampling = in.text("sampling", {.fallback = "first",
                                        .choices = {"first", "random"},
                                        .doc = "first: the first windows of the text; random: seeded random crops"});
+  spec.activations = in.text(
+      "activations",
+      {.fallback = "quantised",
+       .choices = {"quantised", "original"},
+       .doc = "of aqlm and gptq: what a block is calibrated on, outputs of the quantised blocks before it (as in the "
+              "papers) or of the unquantised model, which all methods of a sweep share"});
   return spec;
 }
 

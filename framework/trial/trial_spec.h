@@ -19,6 +19,9 @@ struct CalibrationSpec {
   int64_t num_samples = 128;
   int64_t seq_len = 1024;
   std::string sampling = "first";  ///< "first": the first windows of the text; "random": seeded random crops
+  /// "quantised": a block is calibrated on what the quantised blocks before it give; "original": on what the
+  /// unquantised model gives it
+  std::string activations = "quantised";
 };
 
 struct EvalSpec {

@@ -283,7 +283,8 @@ TEST(AwqInputs, AreWhatTheLinearsAreGiven) {
   model::Model model = loud_model();
   model::DecoderBlock& block = model.blocks[0];
   const at::Tensor inputs = embed_calibration(model, some_calibration());
-  const BlockInputs found = collect_awq_inputs(block, *model.rotary, inputs, 4, {.clip_sample_tokens = 40});
+  const BlockStatistics statistics = collect_full_statistics(block, *model.rotary, inputs, /*stride=*/192 / 40);
+  const BlockInputs found = awq_inputs(block, *model.rotary, inputs.slice(0, 0, 4), statistics);
   const at::Tensor normed = model::rms_norm(inputs, block.input_norm, 1e-6);
   const at::Tensor tokens = normed.reshape({-1, 32});
   EXPECT_TRUE(at::allclose(found.stages[0].mean_abs, tokens.abs().mean(0), 1e-4, 1e-5));
@@ -291,7 +292,7 @@ TEST(AwqInputs, AreWhatTheLinearsAreGiven) {
   const at::Tensor hidden = inputs + block.attention(normed, *model.rotary);
   const at::Tensor mlp_inputs = model::rms_norm(hidden, block.post_attention_norm, 1e-6);
   EXPECT_TRUE(at::allclose(found.mlp, mlp_inputs.slice(0, 0, 4), 1e-4, 1e-4));
-  EXPECT_TRUE(at::allclose(found.outputs, block.forward(inputs, *model.rotary), 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(statistics.outputs, block.forward(inputs, *model.rotary), 1e-4, 1e-4));
   for (const model::Linear* linear : block.linears()) EXPECT_FALSE(linear->observer);
 }
 
