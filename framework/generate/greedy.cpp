@@ -35,13 +35,15 @@ Speed measure_speed(const model::Model& model, std::span<const int32_t> text, co
 
 std::vector<backend::Profile::Share> kernel_shares(const model::Model& model, std::span<const int32_t> text,
                                                    const SpeedOptions& options) {
-  // Operator by operator: nothing can look into a replayed graph.
+  // A replayed graph runs no LinearOp that a profile could time.
   const auto decoder = make_decoder(
       model, {.batch = 1, .capacity = options.prompt_tokens + options.decode_tokens + 1, .cuda_graph = false});
-  const SpeedTest decode{SpeedTest::Kind::kDecode, options.decode_tokens, options.prompt_tokens};
-  run_speed_test(*decoder, decode, text);  // warm
+  decoder->feed(0, text.first(static_cast<size_t>(options.prompt_tokens)));
+  const SamplingOptions sampling = SamplingOptions::greedy();
+  decoder->start({&sampling, 1}, {}, options.decode_tokens + 1);
+  decoder->next();  // the first token belongs to the prompt
   backend::Profile profile(model.device());
-  run_speed_test(*decoder, decode, text);
+  for (int64_t i = 0; i < options.decode_tokens; ++i) decoder->next();
   return profile.shares();
 }
 

@@ -123,6 +123,34 @@ Nearest nearest(const at::Tensor& queries, const at::Tensor& book, const at::Ten
   return out;
 }
 
+Accumulated accumulate(const at::Tensor& index, const at::Tensor& values, const at::Tensor& weights,
+                       int64_t codewords) {
+  if (values.dim() != 3)
+    throw DataError(
+        fmt::format("[accumulate] values: got shape [{}], need [batches, rows, g]", fmt::join(values.sizes(), ", ")));
+  const NearestShape shape{values.size(0), values.size(1), codewords, static_cast<int32_t>(values.size(2))};
+  const at::Device device = values.device();
+  const at::Tensor v = ready("accumulate", "values", values, at::kFloat, device, values.sizes());
+  const at::Tensor i = ready("accumulate", "index", index, at::kInt, device, {shape.batches, shape.rows});
+  const at::Tensor w =
+      weights.defined() ? ready("accumulate", "weights", weights, at::kFloat, device, {shape.rows}) : weights;
+  Accumulated out{at::empty({codewords, values.size(2)}, v.options()),
+                  at::empty({codewords, shape.batches}, v.options())};
+  const code_search::AccumulateCall call{data<int32_t>(i), data<float>(v), data<float>(w), data<float>(out.sums),
+                                         data<float>(out.counts)};
+  if (device.is_cpu()) {
+    const int threads = at::get_num_threads();
+    const at::Tensor scratch = workspace(code_search::accumulate_cpu_workspace_bytes(shape, threads), device);
+    check("accumulate", code_search::accumulate_cpu(shape, call, {threads, kernels::CpuIsa::kBest, start_of(scratch)}),
+          device);
+  } else {
+    const c10::DeviceGuard guard(device);
+    const at::Tensor scratch = workspace(code_search::accumulate_cuda_workspace_bytes(shape), device);
+    check("accumulate", code_search::accumulate_cuda(shape, call, {start_of(scratch), stream_of(device)}), device);
+  }
+  return out;
+}
+
 bool supported(const Sweep& sweep) { return status_of(shape_of(sweep), sweep) == Status::kOk; }
 
 at::Tensor run(const Sweep& s, at::Tensor& codes) {

@@ -27,6 +27,18 @@ bool nearest_supported(const at::Tensor& queries, const at::Tensor& book);
 /// @throws DataError naming the tensor that does not fit, or where nearest_supported says no
 Nearest nearest(const at::Tensor& queries, const at::Tensor& book, const at::Tensor& bias, const at::Tensor& metric);
 
+struct Accumulated {
+  at::Tensor sums;    ///< [codewords, g] float32
+  at::Tensor counts;  ///< [codewords, batches] float32
+};
+/// sums[k] = sum of weights[r] values[b, r] over all b, r with index[b, r] = k; counts[k, b] = sum of weights[r] over r
+/// alone. The same bits on every device and for every number of threads (fixed point). Finite values only.
+/// @param index [batches, rows] int32, 0..codewords-1
+/// @param values [batches, rows, g] float32
+/// @param weights [rows] float32, or undefined: 1
+/// @throws DataError naming the tensor that does not fit
+Accumulated accumulate(const at::Tensor& index, const at::Tensor& values, const at::Tensor& weights, int64_t codewords);
+
 /// One sweep over the groups of a layer; code_search::SweepCall says what each tensor means. All float32 unless said.
 struct Sweep {
   SweepKind kind = SweepKind::kErrorFeedback;

@@ -104,8 +104,10 @@ UsableModel load_usable(const UseRequest& request) {
     type = dtype_named(config.dtype);
   }
   out.dtype = dtype_text(type);
-  out.name = request.random && fs::is_regular_file(out.folder) ? out.folder.parent_path().filename().string()
-                                                               : out.folder.filename().string();
+  out.name = out.folder.filename().string();
+  if (fs::is_regular_file(out.folder)) {
+    out.name = out.name == "config.json" ? out.folder.parent_path().filename().string() : out.folder.stem().string();
+  }
   if (request.random) out.name += request.scheme.empty() ? " (random weights)" : " (random " + request.scheme + ")";
   out.backend = request.backend;
   const std::unique_ptr<backend::Backend> backend = backend_named(out.backend);

@@ -109,6 +109,21 @@ TEST(CodeSearchNearest, AgreesWithAllScoresFormed) {
   EXPECT_TRUE(at::equal(nearest(strided, book, bias, {}).index, nearest(strided.contiguous(), book, bias, {}).index));
 }
 
+TEST(CodeSearchAccumulate, AddsUpPerCodeword) {
+  at::manual_seed(4);
+  const at::Tensor index = at::randint(9, {3, 50}, at::TensorOptions().dtype(at::kInt)), values = at::randn({3, 50, 8});
+  const at::Tensor weights = at::rand({50});
+  const Accumulated got = accumulate(index, values, weights, 10);
+  const at::Tensor flat = index.flatten().to(at::kLong);
+  const at::Tensor weighted = (values * weights.view({1, 50, 1})).view({150, 8});
+  EXPECT_TRUE(at::allclose(got.sums, at::zeros({10, 8}).index_add_(0, flat, weighted), 1e-5, 1e-6));
+  for (int64_t b = 0; b < 3; ++b)
+    EXPECT_TRUE(at::allclose(got.counts.select(1, b), at::zeros({10}).index_add_(0, index[b].to(at::kLong), weights),
+                             1e-5, 1e-6));
+  EXPECT_THROW(accumulate(index, values.select(0, 0), weights, 10), DataError);
+  EXPECT_THROW(accumulate(index, values, at::rand({51}), 10), DataError);
+}
+
 TEST(CodeSearchSweep, NamesWhatDoesNotFit) {
   const Layer l = layer(4, 3, 2, 16);
   const at::Tensor fresh = at::zeros({4, 3, 2}, at::kInt);

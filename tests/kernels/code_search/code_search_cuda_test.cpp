@@ -105,6 +105,33 @@ TEST(NearestCudaQuery, WithNanGetsIndexZeroAndStaysAlone) {
   }
 }
 
+TEST(AccumulateCuda, EqualsTheCpuBitForBit) {
+  AQLM_EXP_NEEDS_HOPPER();
+  // in shared memory: one batch, several; in global memory: many codewords
+  for (NearestShape shape :
+       {NearestShape{1, 10001, 256, 8}, NearestShape{300, 70, 256, 8}, NearestShape{3, 5000, 16, 16},
+        NearestShape{5, 301, 5000, 8}, NearestShape{2, 33, 65536, 4}}) {
+    for (bool weighted : {false, true}) {
+      const AccumulateCase c = accumulate_case(shape, weighted, 34);
+      Workspace workspace(accumulate_cpu_workspace_bytes(shape, kThreads));
+      const AccumulateCase::Answer want = c.run([&](const AccumulateCall& call) {
+        EXPECT_EQ(accumulate_cpu(shape, call, {kThreads, CpuIsa::kBest, workspace.data()}), Status::kOk);
+      });
+      const CudaBuffer index = upload(c.index), values = upload(c.values), weights = upload(c.weights),
+                       sums(want.sums.size() * 4), counts(want.counts.size() * 4),
+                       scratch(static_cast<size_t>(accumulate_cuda_workspace_bytes(shape)));
+      const AccumulateCall call{static_cast<const int32_t*>(index.data()), static_cast<const float*>(values.data()),
+                                c.weights.empty() ? nullptr : static_cast<const float*>(weights.data()),
+                                static_cast<float*>(sums.data()), static_cast<float*>(counts.data())};
+      ASSERT_EQ(accumulate_cuda(shape, call, {scratch.data(), nullptr}), Status::kOk);
+      ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+      EXPECT_EQ(sums.read<float>(), want.sums);
+      EXPECT_EQ(counts.read<float>(), want.counts);
+      scratch.read<char>();
+    }
+  }
+}
+
 struct Swept {
   std::vector<int32_t> codes;
   std::vector<float> loss;
