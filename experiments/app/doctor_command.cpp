@@ -12,7 +12,9 @@
 #include "framework/base/build_info.h"
 #include "framework/base/error.h"
 #include "framework/base/home.h"
+#include "framework/plan/command.h"
 #include "framework/plan/execute.h"
+#include "framework/plan/slurm.h"
 #include "framework/results/library.h"
 
 namespace aqlm_exp::app {
@@ -45,18 +47,6 @@ class Report {
   }
   bool all_good_ = true;
 };
-
-std::string find_program(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  std::string rest = path != nullptr ? path : "";
-  while (!rest.empty()) {
-    const size_t colon = rest.find(':');
-    const fs::path candidate = fs::path(rest.substr(0, colon)) / name;
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
-    rest = colon == std::string::npos ? "" : rest.substr(colon + 1);
-  }
-  return "";
-}
 
 std::string check_folder(const fs::path& folder) {
   const bool existed = fs::exists(folder);
@@ -107,11 +97,15 @@ int doctor(const std::string& out) {
   } else {
     report.note("GPU", "none seen (/dev/nvidia*): device=cpu is what runs here");
   }
-  const std::string sbatch = find_program("sbatch");
+  const std::string sbatch = plan::find_program("sbatch");
   if (sbatch.empty()) {
     report.note("Slurm", "sbatch is not in PATH; exp.launcher=local needs none");
   } else {
-    report.good("Slurm", sbatch);
+    try {
+      report.good("Slurm", fmt::format("{}, arrays of up to {} tasks", sbatch, plan::SlurmClient().max_array_tasks()));
+    } catch (const Error& error) {
+      report.note("Slurm", fmt::format("{} is installed, but {}", sbatch, error.what()));
+    }
   }
   report.check("folder", [&] { return check_folder(out); });
   return report.all_good() ? 0 : static_cast<int>(ExitCode::kLauncher);

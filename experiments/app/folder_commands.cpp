@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -16,10 +19,13 @@
 #include "experiments/app/driver_commands.h"
 #include "experiments/app/load_dataset.h"
 #include "experiments/app/progress_display.h"
+#include "experiments/app/worker_program.h"
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/plan/execute.h"
 #include "framework/plan/prepare.h"
 #include "framework/plan/scan.h"
+#include "framework/plan/trial_lock.h"
 #include "framework/plan/worker_protocol.h"
 #include "framework/results/publish.h"
 #include "framework/results/record.h"
@@ -43,8 +49,14 @@ struct Shown {
   std::string detail;
 };
 
-Shown shown_state(const plan::PlannedTrial& trial, const plan::TrialState& state, const plan::OutFolder& out,
-                  bool held) {
+Shown shown_state(const plan::PlannedTrial& trial, const plan::TrialState& state, const plan::OutFolder& out, bool held,
+                  const std::map<std::string, std::string>& queued) {
+  const bool running = state.kind != Kind::kCompleted && plan::trial_is_running(out, trial.id);
+  if (running && state.kind == Kind::kDamaged) return {"running", ""};  // between a result and its sidecar
+  if (running && state.kind == Kind::kFailed) return {"running", "after " + state.sidecar->failure_class};
+  if (const auto task = queued.find(trial.id); task != queued.end() && !running && state.kind != Kind::kCompleted) {
+    return {"queued", "Slurm: " + task->second};
+  }
   switch (state.kind) {
     case Kind::kCompleted:
       return {"completed", duration_text(state.sidecar->duration_s)};
@@ -57,7 +69,7 @@ Shown shown_state(const plan::PlannedTrial& trial, const plan::TrialState& state
   }
   if (state.attempts == 0) return {"planned", ""};
   const auto beat = plan::read_heartbeat(out.attempt_dir(trial.id, state.attempts));
-  if (!held) return {"lost", fmt::format("attempt {} ended without a result", state.attempts)};
+  if (!held && !running) return {"lost", fmt::format("attempt {} ended without a result", state.attempts)};
   if (!beat) return {"running", ""};
   return {"running", beat->stage.empty() ? "" : fmt::format("{} {}/{}", beat->stage, beat->done, beat->total)};
 }
@@ -66,13 +78,19 @@ int status_once(const plan::OutFolder& out, bool json_wanted) {
   const plan::Plan plan = open_out(out);
   const plan::Scan scan = plan::scan(plan, out, plan::Verify::kSizes);
   const plan::Holder holder = plan::lock_holder(out);
+  std::map<std::string, std::string> queued;
+  try {
+    queued = plan::slurm_queue(out);
+  } catch (const Error& error) {
+    log_debug("{}", error.what());  // files tell most of it
+  }
   if (json_wanted) {
     Json json = {{"out", results::clean_text(out.root.string())},
                  {"driver_active", holder.held},
                  {"driver", holder.description},
                  {"trials", Json::array()}};
     for (size_t i = 0; i < plan.trials.size(); ++i) {
-      const Shown shown = shown_state(plan.trials[i], scan.trials[i], out, holder.held);
+      const Shown shown = shown_state(plan.trials[i], scan.trials[i], out, holder.held, queued);
       json["trials"].push_back({{"id", plan.trials[i].id},
                                 {"name", results::clean_text(plan.trials[i].name)},
                                 {"status", shown.state},
@@ -87,7 +105,7 @@ int status_once(const plan::OutFolder& out, bool json_wanted) {
                              {.title = "trial", .importance = 4, .shrinks = true},
                              {.title = "", .importance = 3, .shrinks = true}});
   for (size_t i = 0; i < plan.trials.size(); ++i) {
-    const Shown shown = shown_state(plan.trials[i], scan.trials[i], out, holder.held);
+    const Shown shown = shown_state(plan.trials[i], scan.trials[i], out, holder.held, queued);
     table.add_row({plan.trials[i].id.substr(0, 12), shown.state, plan.trials[i].name, shown.detail});
   }
   print(table.str(terminal_width(1), false));
@@ -216,6 +234,11 @@ int gc(const plan::OutFolder& out, bool yes) {
   std::unique_ptr<plan::FolderLock> lock;
   if (yes) lock = std::make_unique<plan::FolderLock>(out, "gc");
   const plan::Scan scan = plan::scan(plan, out, plan::Verify::kSizes);
+  for (const plan::PlannedTrial& trial : plan.trials) {
+    if (!yes || !plan::trial_is_running(out, trial.id)) continue;
+    throw plan::LockedError(fmt::format("{}: trial {} is being run; nothing is removed before it ends",
+                                        out.root.string(), trial.id.substr(0, 12)));
+  }
   std::vector<fs::path> unneeded;
   for (size_t i = 0; i < plan.trials.size(); ++i) {
     const plan::TrialState& state = scan.trials[i];
@@ -224,6 +247,8 @@ int gc(const plan::OutFolder& out, bool yes) {
       const fs::path dir = out.attempt_dir(plan.trials[i].id, attempt);
       if (attempt != state.sidecar->attempt && fs::is_directory(dir)) unneeded.push_back(dir);
     }
+    const fs::path checkpoint = out.trial_dir(plan.trials[i].id) / "checkpoint";
+    if (fs::is_directory(checkpoint)) unneeded.push_back(checkpoint);
   }
   for (const fs::path& folder : {out.quarantine_dir(), out.root / "cache"}) {
     std::error_code error;
@@ -242,6 +267,17 @@ int gc(const plan::OutFolder& out, bool yes) {
   print(fmt::format("{} bytes in {} item(s) {}\n", total, unneeded.size(),
                     yes ? "removed" : "could be removed with --yes"));
   return 0;
+}
+
+/// Becomes that command of this program.
+[[noreturn]] void run_words(const std::vector<std::string>& words) {
+  const fs::path program = program_file();
+  std::vector<std::string> copies = words;
+  std::vector<char*> argv;
+  for (std::string& word : copies) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execv(program.c_str(), argv.data());
+  throw Error(ExitCode::kLauncher, "L-EXEC", fmt::format("start {}: {}", program.string(), std::strerror(errno)));
 }
 
 }  // namespace
@@ -296,9 +332,12 @@ void add_folder_commands(CLI::App& app, int& exit_code) {
   {
     auto [command, arguments] = add("repro", "the command that gives one trial of a sweep again");
     command->add_option("TRIAL", arguments->trial, "prefix of an id, or a name")->required();
+    command->add_flag("--run", arguments->yes, "run it here, into ./repro-<id>");
     command->callback([arguments = arguments] {
       const plan::Plan plan = open_out({arguments->out});
-      print(shell_command(repro_words(plan, find_trial(plan, arguments->trial))) + "\n");
+      const std::vector<std::string> words = repro_words(plan, find_trial(plan, arguments->trial));
+      if (arguments->yes) run_words(words);
+      print(shell_command(words) + "\n");
     });
   }
 }

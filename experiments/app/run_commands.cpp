@@ -1,4 +1,5 @@
 // `aqlm-exp run` and `plan`.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -7,13 +8,16 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/text_table.h"
+#include "experiments/app/detach.h"
 #include "experiments/app/driver_commands.h"
+#include "experiments/app/event_stream.h"
 #include "experiments/app/progress_display.h"
 #include "experiments/app/run_report.h"
 #include "experiments/app/worker_program.h"
 #include "framework/base/build_info.h"
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/plan/command.h"
 #include "framework/plan/execute.h"
 #include "framework/plan/prepare.h"
 #include "framework/results/text_check.h"
@@ -25,6 +29,7 @@ struct Arguments {
   LoadRequest load;
   std::string out;
   bool json = false, dry_run = false, extend = false, keep_failed = false, verify_inputs = false;
+  bool detach = false, events = false;
   int quiet = 0, verbose = 0;
   int64_t fail_fast = 0;
   int64_t retries = -1;
@@ -44,6 +49,24 @@ ProgressStyle style_of(const Arguments& arguments) {
   if (arguments.progress == "bar") return ProgressStyle::kBar;
   if (arguments.progress == "plain") return ProgressStyle::kPlain;
   return ProgressStyle::kAuto;
+}
+
+/// Trials that wait or run on a cluster are not run here as well.
+void refuse_queued_trials(const plan::OutFolder& out) {
+  if (!std::filesystem::is_directory(out.slurm_dir()) || plan::find_program("squeue").empty()) return;
+  size_t queued = 0;
+  try {
+    queued = plan::slurm_queue(out).size();
+  } catch (const Error& error) {
+    log_warning(
+        "{}: trials were submitted to Slurm from here, which does not answer now; those that run are waited for",
+        out.root.string());
+  }
+  if (queued == 0) return;
+  throw Error(ExitCode::kLauncher, "L-QUEUED",
+              fmt::format("{}: {} of its trials wait or run on a Slurm cluster; go on with exp.launcher=slurm, or end "
+                          "them first (scancel)",
+                          out.root.string(), queued));
 }
 
 const char* state_word(plan::TrialState::Kind kind) {
@@ -115,6 +138,21 @@ int show_plan(const Arguments& arguments, const LoadedSweep& loaded) {
   return 0;
 }
 
+/// The exp node in force, for tasks of a cluster: what flags of the command changed is in it.
+config::Node exp_in_force(const LoadedSweep& loaded) {
+  config::Node exp = loaded.plan.exp.is_map() ? loaded.plan.exp : config::Node::map();
+  config::Node* launcher = exp.map_value().find("launcher");
+  if (launcher == nullptr || !launcher->is_map()) {
+    config::Node full = config::Node::map();
+    full.map_value().set("type", config::Node::string(loaded.settings.launcher.type, {}));
+    exp.map_value().set("launcher", full);
+    launcher = exp.map_value().find("launcher");
+  }
+  launcher->map_value().set("retries", config::Node::integer(loaded.settings.launcher.retries, {}));
+  exp.map_value().erase("sweep");
+  return exp;
+}
+
 int run(Arguments& arguments, const std::vector<std::string>& command_line) {
   arguments.load.command_line = command_line;
   arguments.load.trust_fingerprints = !arguments.verify_inputs;
@@ -128,7 +166,11 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
   words.insert(words.end(), command_line.begin(), command_line.end());
   const std::string again = shell_command(words);
   results::make_folders(out.root);
+  const bool slurm = loaded.settings.launcher.type == "slurm";
+  Detachment detachment(arguments.detach && !slurm, out.root / "driver.log");
+  if (detachment.is_parent()) return detachment.wait_until_started();
   const plan::FolderLock lock(out, again);
+  if (!slurm) refuse_queued_trials(out);
   plan::PrepareOptions prepare_options;
   prepare_options.extend = arguments.extend;
   prepare_options.code_mismatch = arguments.code_mismatch == "rerun"  ? plan::CodeMismatch::kRerun
@@ -142,8 +184,11 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
   } else {
     log_info("{}: {} trial(s)", out.root.string(), prepared.plan.trials.size());
   }
+  detachment.started(fmt::format("running in the background as pid {}; look on with: aqlm-exp status {} --watch",
+                                 ::getpid(), shell_quoted(out.root.string())));
   plan::Outcome outcome;
   {
+    EventStream events(prepared.plan, arguments.events);
     ProgressDisplay display(prepared.plan, style_of(arguments), arguments.verbose > 0);
     plan::ExecuteOptions options;
     options.worker = worker;
@@ -152,15 +197,36 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
     options.keep_failed = arguments.keep_failed;
     options.build_id = build_info().build_id;
     options.heartbeat_s = plan::heartbeat_interval_s();
-    options.on_event = [&](const plan::Event& event) { display.on_event(event); };
-    options.on_tick = [&](const plan::Progress& progress) { display.on_tick(progress); };
-    outcome = plan::execute(prepared.plan, out, prepared.scan, options);
+    options.worker_variables = {{"AQLM_EXP_CACHE_MIB", std::to_string(loaded.settings.cache_mib)}};
+    options.on_event = [&](const plan::Event& event) {
+      display.on_event(event);
+      events.on_event(event);
+    };
+    options.on_tick = [&](const plan::Progress& progress) {
+      display.on_tick(progress);
+      events.on_tick(progress);
+    };
+    events.run_started(out.root.string(), prepared.scan.count(plan::TrialState::Kind::kCompleted));
+    if (slurm) {
+      outcome =
+          plan::execute_slurm(prepared.plan, out, prepared.scan, options,
+                              {.program = program_file(), .exp = exp_in_force(loaded), .detach = arguments.detach});
+    } else {
+      outcome = plan::execute(prepared.plan, out, prepared.scan, options);
+    }
     display.finish(outcome.progress);
+    events.run_finished(outcome);
+  }
+  if (slurm && arguments.detach) {
+    std::erase(words, "--detach");
+    log_info("submitted; look on with: aqlm-exp status {}; collect the results with: {}",
+             shell_quoted(out.root.string()), shell_command(words));
+    return static_cast<int>(ExitCode::kOk);
   }
   const bool unfinished = outcome.signal != 0 || outcome.exit_code == ExitCode::kStorage;
   if (arguments.json) {
     print(report_json(prepared.plan, out, prepared.scan, outcome));
-  } else if (outcome.signal == 0) {
+  } else if (outcome.signal == 0 && !arguments.events && arguments.quiet < 2) {
     print(report_table(prepared.plan, out, prepared.scan, loaded.settings.budgets, terminal_width(1), may_style(1)));
   }
   std::fflush(stdout);
@@ -195,6 +261,11 @@ void add_common(CLI::App& command, const std::shared_ptr<Arguments>& arguments) 
 
 void set_log_level_from(const Arguments& arguments) {
   if (arguments.quiet > 0) set_log_level(LogLevel::kError);
+  if (arguments.quiet > 1) {  // nothing at all, whoever writes it
+    const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    ::dup2(nowhere, 2);
+    ::close(nowhere);
+  }
   if (arguments.verbose > 0) set_log_level(LogLevel::kDebug);
 }
 
@@ -211,6 +282,10 @@ void add_run_commands(CLI::App& app, const std::vector<std::string>& command_lin
   command->add_flag("--keep-failed", arguments->keep_failed, "do not run trials again that failed before");
   command->add_option("--retries", arguments->retries, "repeats of any failed trial [one after a crash or a hang]")
       ->check(CLI::NonNegativeNumber);
+  command->add_flag("--detach", arguments->detach,
+                    "local: run on in the background, also without a terminal; slurm: return once all is submitted");
+  command->add_flag("--events", arguments->events, "JSON lines on stdout, one an event (docs/events.schema.json)")
+      ->excludes("--json");
   command->add_option("--progress", arguments->progress, "auto, bar, plain or none")
       ->check(CLI::IsMember({"auto", "bar", "plain", "none"}))
       ->capture_default_str();
@@ -231,6 +306,19 @@ void add_run_commands(CLI::App& app, const std::vector<std::string>& command_lin
     plan_arguments->dry_run = true;
     exit_code = run(*plan_arguments, command_line);
   });
+
+  struct TaskArguments {
+    std::string out;
+    int64_t submission = 0, index = 0;
+  };
+  auto task = std::make_shared<TaskArguments>();
+  CLI::App* task_command = app.add_subcommand("task", "one trial of a Slurm submission; called by its batch script");
+  task_command->group("");  // not for people
+  task_command->add_option("OUT", task->out)->required();
+  task_command->add_option("SUBMISSION", task->submission)->required();
+  task_command->add_option("INDEX", task->index)->required();
+  task_command->callback(
+      [task, &exit_code] { exit_code = plan::run_slurm_task({task->out}, task->submission, task->index); });
 }
 
 }  // namespace aqlm_exp::app

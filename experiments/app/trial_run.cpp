@@ -41,6 +41,7 @@ int run(const RunArguments& arguments) {
                                                                  .cache_limit_bytes = trial::cache_limit_bytes(),
                                                                  .checkpoint_dir = checkpoints,
                                                                  .attempt = attempt_of(arguments.attempt_dir)});
+    plan::check_inputs(trial);  // what was read must be what the plan meant, also at the end
     results::publish(record, out / "results");
     std::error_code ignored;
     std::filesystem::remove_all(checkpoints, ignored);

@@ -15,13 +15,17 @@ namespace aqlm_exp::app {
 
 namespace fs = std::filesystem;
 
+fs::path program_file() {
+  std::error_code ignored;
+  return fs::read_symlink("/proc/self/exe", ignored);
+}
+
 fs::path worker_program() {
   fs::path program;
   if (const char* named = std::getenv("AQLM_EXP_TRIAL"); named != nullptr && *named != '\0') {
     program = fs::absolute(named);
   } else {
-    std::error_code ignored;
-    program = fs::read_symlink("/proc/self/exe", ignored).parent_path() / "aqlm-exp-trial";
+    program = program_file().parent_path() / "aqlm-exp-trial";
   }
   if (::access(program.c_str(), X_OK) != 0) {
     throw Error(

@@ -12,6 +12,9 @@ namespace aqlm_exp::app {
 /// AQLM_EXP_TRIAL if set, else aqlm-exp-trial beside this program. @throws Error with kLauncher if it cannot be run
 std::filesystem::path worker_program();
 
+/// This program's own file.
+std::filesystem::path program_file();
+
 /// Becomes the worker: same process, same descriptors, arguments untouched.
 [[noreturn]] void exec_worker(const std::vector<std::string>& arguments);
 

@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -14,6 +15,8 @@
 
 namespace aqlm_exp::plan {
 namespace {
+
+constexpr int kMostFailures = 2;  // in a row, of one device
 
 std::filesystem::path lock_folder() {
   if (const char* runtime = std::getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime != '\0') {
@@ -25,7 +28,7 @@ std::filesystem::path lock_folder() {
 }  // namespace
 
 DevicePool::DevicePool(std::vector<std::string> names) {
-  for (std::string& name : names) slots_.push_back({.name = std::move(name), .fd = -1});
+  for (std::string& name : names) slots_.push_back({.name = std::move(name)});
 }
 
 DevicePool::~DevicePool() {
@@ -38,7 +41,7 @@ int DevicePool::acquire() {
   if (slots_.empty()) return -1;
   results::make_folders(lock_folder());
   for (size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].fd >= 0) continue;
+    if (slots_[i].fd >= 0 || slots_[i].num_failures >= kMostFailures) continue;
     std::string file_name = "device-";
     for (char c : slots_[i].name) file_name += (c == '/' || c == '\0') ? '_' : c;
     const std::filesystem::path path = lock_folder() / (file_name + ".lock");
@@ -51,6 +54,17 @@ int DevicePool::acquire() {
     ::close(fd);
   }
   return -1;
+}
+
+bool DevicePool::report(int slot, bool device_failed) {
+  int& failures = slots_.at(static_cast<size_t>(slot)).num_failures;
+  failures = device_failed ? failures + 1 : 0;
+  return failures == kMostFailures;
+}
+
+bool DevicePool::exhausted() const {
+  return limits() &&
+         std::all_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.num_failures >= kMostFailures; });
 }
 
 void DevicePool::release(int slot) {

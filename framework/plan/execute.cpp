@@ -1,10 +1,8 @@
 #include "framework/plan/execute.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,10 +13,13 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "framework/base/log.h"
 #include "framework/base/timer.h"
 #include "framework/plan/device_pool.h"
+#include "framework/plan/signal_inbox.h"
+#include "framework/plan/trial_lock.h"
 #include "framework/results/record.h"
 
 namespace aqlm_exp::plan {
@@ -29,49 +30,12 @@ constexpr double kMostChargedS =
     2.0;  // of one tick: more means that this process was stopped, which is nobody's time-out
 constexpr double kSilentBeats = 10;  // heartbeats missed before a worker counts as hung
 constexpr double kMaxBackoffS = 600;
+constexpr double kLockedDelayS = 2;  // before another look at a trial that another process runs
 constexpr size_t kTailLines = 50;
-
-/// Signals arrive through a descriptor while this lives; afterwards the earlier mask and handling are back.
-class SignalInbox {
- public:
-  SignalInbox() {
-    sigset_t wanted;
-    sigemptyset(&wanted);
-    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&wanted, number);
-    ::sigprocmask(SIG_BLOCK, &wanted, &earlier_);
-    fd_ = ::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
-    pipe_handler_ = ::signal(SIGPIPE, SIG_IGN);  // a closed terminal or pager must not end the sweep
-  }
-  SignalInbox(const SignalInbox&) = delete;
-  SignalInbox& operator=(const SignalInbox&) = delete;
-  ~SignalInbox() {
-    take();
-    ::close(fd_);
-    ::signal(SIGPIPE, pipe_handler_);
-    ::sigprocmask(SIG_SETMASK, &earlier_, nullptr);
-  }
-  void wait(int timeout_ms) {
-    pollfd poll_fd{.fd = fd_, .events = POLLIN, .revents = 0};
-    ::poll(&poll_fd, 1, timeout_ms);
-  }
-  /// Interrupting signals that arrived, in order.
-  std::vector<int> take() {
-    std::vector<int> signals;
-    signalfd_siginfo info;
-    while (::read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-      if (info.ssi_signo != SIGCHLD) signals.push_back(static_cast<int>(info.ssi_signo));
-    }
-    return signals;
-  }
-
- private:
-  sigset_t earlier_;
-  int fd_ = -1;
-  void (*pipe_handler_)(int) = SIG_DFL;
-};
 
 struct Worker {
   RunningTrial shown;
+  std::optional<TrialLock> lock;
   double silent_s = 0;  // since the heartbeat's counter changed
   std::string killed_for, detail;
   double since_term_s = 0;
@@ -93,10 +57,12 @@ class Executor {
         scan_(scan),
         options_(options),
         files_(files),
-        journal_(out.journal_file(), files),
+        journal_(options.only ? out.trial_dir(plan.trials[*options.only].id) / "journal.jsonl" : out.journal_file(),
+                 files),
         devices_(options.launcher.devices) {
     outcome_.progress.num_trials = plan.trials.size();
     for (size_t i = 0; i < plan.trials.size(); ++i) {
+      if (options.only && *options.only != i) continue;
       const TrialState& state = scan.trials[i];
       if (state.kind == TrialState::Kind::kCompleted) {
         ++outcome_.progress.num_completed;
@@ -177,9 +143,25 @@ class Executor {
           return false;
         }
       }
-      const Waiting chosen = *next;
+      Waiting chosen = *next;
       queue_.erase(next);
-      start(chosen, device);
+      const PlannedTrial& planned = trial(chosen.index);
+      results::make_folders(out_.trial_dir(planned.id), files_);
+      auto lock = TrialLock::take(out_, planned.id);
+      if (!lock) {  // a task of an earlier submission that still runs, on some host
+        if (device >= 0) devices_.release(device);
+        if (waited_for_.insert(chosen.index).second) {
+          log_info("{} is being run by another process; waiting for it", planned.id.substr(0, 12));
+        }
+        chosen.delay_s = kLockedDelayS;
+        queue_.push_back(chosen);
+        return true;
+      }
+      if (take_over(chosen.index)) {
+        if (device >= 0) devices_.release(device);
+        return true;
+      }
+      start(chosen, device, std::move(*lock));
     } catch (const StorageError& error) {
       if (device >= 0) devices_.release(device);
       storage_failed(error.what());
@@ -187,10 +169,27 @@ class Executor {
     return true;
   }
 
-  void start(const Waiting& waiting, int device) {
+  /// Whether another process completed the trial before we got its lock.
+  bool take_over(size_t index) {
+    if (!options_.only && waited_for_.count(index) == 0) return false;
+    const TrialState state = trial_state(trial(index), out_, Verify::kHashes);
+    if (state.kind != TrialState::Kind::kCompleted) {
+      scan_.trials[index].attempts = state.attempts;
+      return false;
+    }
+    scan_.trials[index] = state;
+    ++outcome_.progress.num_completed;
+    options_.on_event({.kind = Event::Kind::kCompleted,
+                       .index = index,
+                       .attempt = state.sidecar->attempt,
+                       .duration_s = state.sidecar->duration_s,
+                       .verdict = {.status = "completed"}});
+    return true;
+  }
+
+  void start(const Waiting& waiting, int device, TrialLock lock) {
     const PlannedTrial& planned = trial(waiting.index);
     int64_t& attempt = scan_.trials[waiting.index].attempts;
-    results::make_folders(out_.trial_dir(planned.id), files_);
     std::filesystem::path attempt_dir;
     for (;;) {  // an attempt is claimed by making its folder
       attempt_dir = out_.attempt_dir(planned.id, ++attempt);
@@ -207,6 +206,7 @@ class Executor {
         {"AQLM_EXP_THREADS", std::to_string(threads)},
         {"AQLM_EXP_HEARTBEAT_S", fmt::format("{}", options_.heartbeat_s)},
         {"AQLM_EXP_ATTEMPT", std::to_string(attempt)}};
+    set.insert(set.end(), options_.worker_variables.begin(), options_.worker_variables.end());
     if (device >= 0) set.emplace_back("CUDA_VISIBLE_DEVICES", devices_.name(device));
     SpawnRequest request;
     request.arguments = {options_.worker.string()};
@@ -224,6 +224,7 @@ class Executor {
     worker.shown.index = waiting.index;
     worker.shown.attempt = attempt;
     worker.device = device;
+    worker.lock.emplace(std::move(lock));
     worker.oom_kills_before = oom_kill_count();
     worker.shown.pid = spawn(request);
     repeats_[waiting.index] = waiting.repeats;
@@ -297,7 +298,6 @@ class Executor {
     const size_t index = worker.shown.index;
     const PlannedTrial& planned = trial(index);
     const std::filesystem::path dir = out_.attempt_dir(planned.id, worker.shown.attempt);
-    if (worker.device >= 0) devices_.release(worker.device);
     Ending ending;
     ending.wait_status = status;
     ending.killed_for = worker.killed_for;
@@ -307,7 +307,12 @@ class Executor {
     const TrialState state = trial_state(planned, out_, Verify::kHashes);
     ending.has_result = state.kind == TrialState::Kind::kCompleted;
     ending.result_problem = state.damage.empty() ? "nothing was published" : state.damage;
-    const Verdict verdict = judge(ending);
+    Verdict verdict = judge(ending);
+    if (options_.only && verdict.signal == SIGTERM && verdict.failure_class == "crashed") {
+      verdict = {
+          .status = "cancelled", .failure_class = "cancelled", .message = "ended from outside", .signal = SIGTERM};
+    }
+    if (worker.device >= 0) judge_device(worker.device, verdict.failure_class == "device");
     Event event{
         .index = index, .attempt = worker.shown.attempt, .duration_s = worker.shown.elapsed_s, .verdict = verdict};
     journal_.write("trial.ended", {{"id", planned.id},
@@ -324,6 +329,12 @@ class Executor {
       event.kind = Event::Kind::kCompleted;
       event.verdict.status = "completed";
       options_.on_event(event);
+      if (!options_.only && !options_.build_id.empty() && state.sidecar->build_id != options_.build_id &&
+          !told_build_) {
+        told_build_ = true;
+        log_warning("mixed builds: results are now made by {}, this driver is {}; the programs were rebuilt meanwhile",
+                    state.sidecar->build_id, options_.build_id);
+      }
       return;
     }
     if (state.kind == TrialState::Kind::kDamaged) {
@@ -356,6 +367,18 @@ class Executor {
       return;
     }
     failed(worker, verdict, event);
+  }
+
+  void judge_device(int device, bool failed) {
+    if (devices_.report(device, failed)) {
+      log_warning("device {} failed twice in a row; it gets no further trial of this run", devices_.name(device));
+      journal_.write("device.quarantined", {{"device", devices_.name(device)}});
+    }
+    devices_.release(device);
+    if (devices_.exhausted()) {
+      stopped_by_failures_ = true;
+      stop("every device of exp.launcher.devices failed twice in a row; see nvidia-smi and the kernel's log");
+    }
   }
 
   void failed(const Worker& worker, const Verdict& verdict, Event event) {
@@ -411,7 +434,7 @@ class Executor {
   }
 
   void finish() {
-    remove_temporaries(out_, files_);
+    if (!options_.only) remove_temporaries(out_, files_);
     if (!outcome_.storage_problem.empty()) {
       outcome_.exit_code = ExitCode::kStorage;
     } else if (stopped_by_failures_) {
@@ -435,9 +458,10 @@ class Executor {
   std::deque<Waiting> queue_;
   std::vector<Worker> workers_;
   std::map<size_t, int64_t> repeats_;
+  std::set<size_t> waited_for_;
   std::vector<double> durations_s_;
   size_t sorted_count_ = 0;
-  bool stopping_ = false, kill_all_ = false, stopped_by_failures_ = false, told_waiting_ = false;
+  bool stopping_ = false, kill_all_ = false, stopped_by_failures_ = false, told_waiting_ = false, told_build_ = false;
   double since_interrupt_s_ = 0;
   Outcome outcome_;
 };

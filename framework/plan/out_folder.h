@@ -21,6 +21,7 @@ struct OutFolder {
   std::filesystem::path journal_file() const { return root / "journal.jsonl"; }
   std::filesystem::path results_dir() const { return root / "results"; }
   std::filesystem::path quarantine_dir() const { return root / "quarantine"; }
+  std::filesystem::path slurm_dir() const { return root / "slurm"; }
   std::filesystem::path merged_file() const { return root / "sweep.h5"; }
   std::filesystem::path trial_dir(std::string_view id) const;
   std::filesystem::path attempt_dir(std::string_view id, int64_t attempt) const;

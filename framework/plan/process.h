@@ -46,9 +46,9 @@ struct Ending {
 };
 
 struct Verdict {
-  std::string status;         ///< completed | failed | timed_out | oom | cancelled
-  std::string failure_class;  ///< empty when completed
-  std::string message;
+  std::string status = {};         ///< completed | failed | timed_out | oom | cancelled
+  std::string failure_class = {};  ///< empty when completed
+  std::string message = {};
   int64_t exit_code = -1;
   int64_t signal = 0;
   int64_t default_retries = 0;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "framework/base/sha256.h"
+#include "framework/plan/trial_lock.h"
 #include "framework/results/publish.h"
 #include "framework/results/record.h"
 
@@ -151,13 +152,25 @@ std::vector<std::string> remove_temporaries(const OutFolder& out, results::FileS
 
 std::vector<std::string> repair(const Plan& plan, const OutFolder& out, Scan& scan, results::FileSystem& files) {
   std::vector<std::string> done;
-  for (const std::string& path : remove_temporaries(out, files)) {
-    done.push_back(fmt::format("removed the unfinished {}", path));
+  bool others_run = false;  // tasks of a cluster that an earlier driver submitted
+  for (size_t i = 0; i < plan.trials.size(); ++i) {
+    TrialState& state = scan.trials[i];
+    state.running = state.kind != TrialState::Kind::kCompleted && trial_is_running(out, plan.trials[i].id);
+    others_run |= state.running;
   }
-  scan.num_temporaries = 0;
+  if (!others_run) {
+    for (const std::string& path : remove_temporaries(out, files)) {
+      done.push_back(fmt::format("removed the unfinished {}", path));
+    }
+    scan.num_temporaries = 0;
+  }
   for (size_t i = 0; i < plan.trials.size(); ++i) {
     TrialState& state = scan.trials[i];
     if (state.kind != TrialState::Kind::kDamaged) continue;
+    if (state.running) {  // between publishing a result and its sidecar
+      state.kind = TrialState::Kind::kPlanned;
+      continue;
+    }
     quarantine(plan.trials[i], out, files);
     done.push_back(fmt::format("set aside in {}: trial {} ({})", out.quarantine_dir().string(),
                                results::id16(plan.trials[i].id), state.damage));

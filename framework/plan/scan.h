@@ -18,6 +18,7 @@ struct TrialState {
   std::optional<results::Sidecar> sidecar;  ///< of completed and failed trials
   int64_t attempts = 0;                     ///< highest attempt number on disk
   std::string damage;                       ///< why, for kDamaged
+  bool running = false;                     ///< set by repair(): another process runs it now
 };
 
 struct Scan {
@@ -35,7 +36,7 @@ enum class Verify { kSizes, kHashes };
 Scan scan(const Plan& plan, const OutFolder& out, Verify verify);
 
 /// Puts the folder in order; needs the lock. Damaged results move to quarantine/ (their trials become kPlanned),
-/// left-over temporaries are removed. @return one line for each thing done
+/// left-over temporaries are removed, unless tasks of a cluster still run. @return one line for each thing done
 std::vector<std::string> repair(const Plan& plan, const OutFolder& out, Scan& scan,
                                 results::FileSystem& files = results::system_files());
 

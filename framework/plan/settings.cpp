@@ -16,7 +16,7 @@ using config::Node;
 void read_keys(config::Reader& in, ExpSettings& settings, std::vector<std::string>& budgets) {
   config::Reader launcher = in.section("launcher", {.doc = "how trials are started"});
   LauncherSettings& l = settings.launcher;
-  l.type = launcher.text("type", {.fallback = "local", .choices = {"local"}, .doc = "where workers run"});
+  l.type = launcher.text("type", {.fallback = "local", .choices = {"local", "slurm"}, .doc = "where workers run"});
   l.workers = launcher.integer("workers", {.fallback = 1, .min = 1, .max = 1024, .doc = "trials at a time"});
   l.threads = launcher.integer("threads",
                                {.fallback = 0, .min = 0, .max = 4096, .doc = "threads a worker; 0: cores / workers"});
@@ -37,6 +37,24 @@ void read_keys(config::Reader& in, ExpSettings& settings, std::vector<std::strin
       "log_limit_mib", {.fallback = 64.0, .min = 0.001, .unit = "MiB", .doc = "output of a trial before it is ended"});
   l.devices = launcher.texts("devices", {.doc = "CUDA devices to hand out, one a worker; empty: no pool"});
   l.env = launcher.texts("env", {.doc = "further environment variables for workers"});
+  config::Reader slurm = launcher.section("slurm", {.doc = "what a trial asks of the cluster"});
+  SlurmSettings& c = l.slurm;
+  c.partition = slurm.text("partition", {.fallback = "", .doc = "sbatch --partition"});
+  c.account = slurm.text("account", {.fallback = "", .doc = "sbatch --account"});
+  c.qos = slurm.text("qos", {.fallback = "", .doc = "sbatch --qos"});
+  c.time = slurm.text("time", {.fallback = "", .doc = "sbatch --time, e.g. \"04:00:00\""});
+  c.mem = slurm.text("mem", {.fallback = "", .doc = "sbatch --mem, e.g. 32G"});
+  c.gres = slurm.text("gres", {.fallback = "", .doc = "sbatch --gres, e.g. \"gpu:1\""});
+  c.cpus = slurm.integer("cpus", {.fallback = 1, .min = 1, .max = 4096, .doc = "sbatch --cpus-per-task"});
+  c.max_running = slurm.integer("max_running",
+                                {.fallback = 0, .min = 0, .doc = "trials at a time; 0: as many as there is room for"});
+  c.poll_s = slurm.number(
+      "poll_s", {.fallback = 10.0, .min = 0.1, .unit = "s", .doc = "between two looks at the queue (squeue)"});
+  c.args = slurm.texts("args", {.doc = "further options of sbatch, each as one text"});
+  config::Reader cache = in.section("cache", {.doc = "what trials of a sweep share, in OUT/cache"});
+  settings.cache_mib = cache.integer(
+      "limit_mib",
+      {.fallback = 8192, .min = 0, .unit = "MiB", .doc = "tokens, statistics, logits; 0: nothing is kept"});
   config::Reader output = in.section("output", {.doc = "where results go"});
   settings.output_dir = output.text("dir", {.fallback = "", .doc = "output folder; empty: runs/<config name>"});
   settings.output_json = output.flag(

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -32,9 +33,11 @@ class Driver {
     err_ = stem + ".err";
     pid_ = ::fork();
     if (pid_ == 0) {
-      ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
-      ::setenv("AQLM_EXP_HEARTBEAT_S", "0.2", 1);
-      ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
+      if (std::getenv("AQLM_EXP_TEST_REAL_WORKER") == nullptr) {
+        ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
+        ::setenv("AQLM_EXP_HEARTBEAT_S", "0.2", 1);
+        ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
+      }
       if (::chdir(folder.c_str()) != 0) ::_exit(99);
       ::dup2(::open("/dev/null", O_RDONLY), 0);
       ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), 1);

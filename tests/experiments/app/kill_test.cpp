@@ -19,17 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kTwelve = R"yaml(
-job: {behaviour: ok, seconds: 0.5, value: 0}
-exp: {sweep: {params: {job.value: "range(12)"
-}
-}
-, launcher : {
-workers:
-  4, backoff_s : 0.05
-}
-}
-)yaml";
+constexpr const char* kTwelve =
+    "job: {behaviour: ok, seconds: 0.5, value: 0}\n"
+    "exp: {sweep: {params: {job.value: \"range(12)\"}}, launcher: {workers: 4, backoff_s: 0.05}}\n";
 
 int64_t number_from(const char* name, int64_t fallback) {
   const char* text = std::getenv(name);

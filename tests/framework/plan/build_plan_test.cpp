@@ -132,5 +132,24 @@ TEST(DevicePool, TwoSweepsNeverShareADevice) {
   EXPECT_FALSE(DevicePool({}).limits());
 }
 
+TEST(DevicePool, TwoFailuresInARowEndADevice) {
+  TempDir dir;
+  ::setenv("XDG_RUNTIME_DIR", dir.path().c_str(), 1);
+  DevicePool pool({"0", "1"});
+  const int slot = pool.acquire();
+  EXPECT_FALSE(pool.report(slot, true));
+  EXPECT_FALSE(pool.report(slot, false)) << "a good trial between them";
+  EXPECT_FALSE(pool.report(slot, true));
+  EXPECT_TRUE(pool.report(slot, true));
+  pool.release(slot);
+  const int other = pool.acquire();
+  EXPECT_NE(pool.name(other), pool.name(slot));
+  EXPECT_EQ(pool.acquire(), -1);
+  EXPECT_FALSE(pool.exhausted());
+  pool.report(other, true);
+  pool.report(other, true);
+  EXPECT_TRUE(pool.exhausted());
+}
+
 }  // namespace
 }  // namespace aqlm_exp::plan

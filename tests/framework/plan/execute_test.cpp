@@ -10,10 +10,13 @@
 
 #include <cmath>
 #include <fstream>
+#include <thread>
 
 #include "framework/base/timer.h"
+#include "framework/plan/trial_lock.h"
 #include "framework/results/publish.h"
 #include "tests/framework/plan/synthetic_plan.h"
+#include "tests/framework/results/sample_record.h"
 #include "tests/framework/results/temp_dir.h"
 
 namespace aqlm_exp::plan {
@@ -170,6 +173,58 @@ TEST_F(Sweep, AStorageFailureStopsClaimingAndIsNotATrialsFault) {
   const Outcome outcome = run(synthetic_plan({R"({"behaviour":"exit","exit_code":25})", "{}"}), options);
   EXPECT_EQ(outcome.exit_code, ExitCode::kStorage);
   EXPECT_EQ(scan_.count(Kind::kPlanned), 2) << "both are tried again once there is space";
+}
+
+TEST_F(Sweep, ADeviceThatFailsTwiceGetsNoFurtherTrial) {
+  ::setenv("XDG_RUNTIME_DIR", dir_.path().c_str(), 1);
+  ExecuteOptions options = quick_options();
+  options.launcher.workers = 1;
+  options.launcher.devices = {"0"};
+  const std::string fails = R"({"behaviour":"exit","exit_code":27})";
+  const Outcome outcome = run(synthetic_plan({fails, fails, "{}", "{}"}), options);
+  EXPECT_EQ(outcome.exit_code, ExitCode::kStopped);
+  EXPECT_EQ(sidecar(0).failure_class, "device");
+  EXPECT_EQ(sidecar(1).failure_class, "device");
+  EXPECT_EQ(scan_.count(Kind::kPlanned), 2) << "they are left for a run on sound devices";
+}
+
+TEST_F(Sweep, ATrialThatAnotherProcessRunsIsWaitedForAndNotRunTwice) {
+  const Plan plan = synthetic_plan({"{}"});
+  Prepared prepared = prepare(plan, out_, {});
+  results::make_folders(out_.trial_dir(plan.trials[0].id));
+  auto lock = TrialLock::take(out_, plan.trials[0].id);
+  ASSERT_TRUE(lock.has_value());
+  EXPECT_TRUE(trial_is_running(out_, plan.trials[0].id));
+  EXPECT_FALSE(TrialLock::take(out_, plan.trials[0].id).has_value());
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    results::TrialRecord record = results::sample_record("x");
+    record.id = plan.trials[0].id;
+    results::publish(record, out_.results_dir());
+    lock.reset();
+  });
+  const Outcome outcome = execute(prepared.plan, out_, prepared.scan, quick_options());
+  other.join();
+  EXPECT_EQ(outcome.exit_code, ExitCode::kOk);
+  EXPECT_EQ(outcome.progress.num_completed, 1u);
+  EXPECT_EQ(scan(plan, out_, Verify::kHashes).trials[0].attempts, 0) << "nothing was started here";
+  EXPECT_FALSE(trial_is_running(out_, plan.trials[0].id));
+}
+
+TEST_F(Sweep, RepairLeavesTheFilesOfARunningTrialAlone) {
+  const Plan plan = synthetic_plan({"{}"});
+  run(plan);
+  std::filesystem::remove(results::sidecar_path(out_.results_dir(), plan.trials[0].id));  // not yet acknowledged
+  std::ofstream(out_.results_dir() / ".tmp-1234") << "being written";
+  {
+    const auto lock = TrialLock::take(out_, plan.trials[0].id);
+    EXPECT_EQ(prepare(plan, out_, {}).scan.count(Kind::kPlanned), 1);
+    EXPECT_TRUE(std::filesystem::exists(results::result_path(out_.results_dir(), plan.trials[0].id)));
+    EXPECT_TRUE(std::filesystem::exists(out_.results_dir() / ".tmp-1234"));
+  }
+  prepare(plan, out_, {});
+  EXPECT_FALSE(std::filesystem::exists(results::result_path(out_.results_dir(), plan.trials[0].id)));
+  EXPECT_FALSE(std::filesystem::exists(out_.results_dir() / ".tmp-1234"));
 }
 
 TEST_F(Sweep, GrandchildrenAreEnded) {
