@@ -16,7 +16,7 @@
 namespace aqlm_exp::config {
 namespace {
 
-constexpr size_t kMaxValues = 1000000;
+constexpr size_t kMaxValues = 100000;  // of one key; a value takes some 200 bytes
 const std::vector<std::string> kFunctions = {"choice", "range", "glob", "sort", "shuffle",
                                              "int",    "float", "bool", "str"};
 
