@@ -24,7 +24,7 @@ _{1}_complete() {{
     case "$candidate" in
       :files*)
         compopt -o filenames 2>/dev/null
-        COMPREPLY+=($(compgen -f -- "$current"))
+        while IFS= read -r candidate; do COMPREPLY+=("$candidate"); done < <(compgen -f -- "$current")
         ;;
       *) COMPREPLY+=("$candidate") ;;
     esac
@@ -54,7 +54,12 @@ _{1}_complete() {{
   (( $#open )) && compadd -S '' -- $open
   (( $#plain )) && compadd -- $plain
 }}
-compdef _{1}_complete {0}
+# As a file _{0} of $fpath this is the function itself; sourced, it is announced.
+if [[ "$funcstack[1]" == "_{0}" ]]; then
+  _{1}_complete "$@"
+else
+  compdef _{1}_complete {0}
+fi
 )";
 
 constexpr const char* kFish = R"(# fish completion of {0}: {0} completion fish | source
@@ -131,7 +136,7 @@ int complete_command(const std::vector<std::string>& words, const std::vector<Co
     out << ":files yaml\n";
     return 0;
   }
-  request.file = file;
+  request.file = config_file(file, context);
   request.roots.insert(request.roots.end(), context.builtin_roots.begin(), context.builtin_roots.end());
   if (context.schema) {
     const config::Object schema = context.schema();

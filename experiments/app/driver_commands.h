@@ -38,6 +38,7 @@ struct LoadRequest {
   std::vector<std::string> overrides;
   std::vector<std::string> config_dirs;
   size_t max_trials = 10000;
+  config::YamlLimits limits;
   bool trust_fingerprints = true;
   std::vector<std::string> command_line;
 };

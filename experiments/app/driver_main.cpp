@@ -29,6 +29,20 @@ int show_problems(const ProblemError& error, bool json) {
   return static_cast<int>(error.exit_code());
 }
 
+/// A configuration or command line that was refused as a whole: the same JSON form, with what is known.
+int show_refusal(const aqlm_exp::Error& error, bool json) {
+  if (!json) {
+    aqlm_exp::log_error("{}", error.what());
+  } else {
+    const std::string text =
+        aqlm_exp::config::problems_to_json(
+            {{.code = error.code(), .mark = {}, .path = {}, .message = error.what(), .help = {}}}, 2) +
+        "\n";
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  }
+  return static_cast<int>(error.exit_code());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -41,6 +55,10 @@ int main(int argc, char** argv) {
     return show_problems(error, json);
   } catch (const config::OverrideSyntaxError& error) {
     return show_problems(error, json);
+  } catch (const ConfigError& error) {
+    return show_refusal(error, json);
+  } catch (const UsageError& error) {
+    return show_refusal(error, json);
   } catch (const Error& error) {
     log_error("{}", error.what());
     return static_cast<int>(error.exit_code());

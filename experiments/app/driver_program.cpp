@@ -27,7 +27,8 @@ struct WorkerCommand {
   const char* name;
   const char* doc;
 };
-constexpr WorkerCommand kWorkerCommands[] = {{"eval", "perplexity of a model on a text"},
+constexpr WorkerCommand kWorkerCommands[] = {{"eval", "perplexity of models on a text, and what sets them apart"},
+                                             {"tasks", "multiple-choice tasks from local files"},
                                              {"parity", "compare our logits with stored ones"},
                                              {"tokenize", "token ids of a text"},
                                              {"layer", "quantise one linear layer from a file and print its error"},

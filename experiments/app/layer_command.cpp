@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
-#include <cstring>
 
 #include "experiments/app/json_output.h"
 #include "experiments/app/trial_commands.h"
@@ -13,6 +12,7 @@
 #include "framework/config/check.h"
 #include "framework/config/compose.h"
 #include "framework/method/method.h"
+#include "framework/model/mapped_weight.h"
 #include "framework/quant/layer_problem.h"
 #include "framework/trial/device.h"
 
@@ -40,28 +40,6 @@ LayerSpec read_layer_spec(config::Reader& root) {
   return spec;
 }
 
-at::Tensor read_floats(const checkpoint::Checkpoint& file, const std::string& name) {
-  const checkpoint::TensorInfo& info = file.at(name);
-  const auto load = [&](at::ScalarType type) {
-    at::Tensor out = at::empty(info.shape, type);
-    std::memcpy(out.data_ptr(), file.bytes(info).data(), file.bytes(info).size());
-    return out;
-  };
-  switch (info.dtype) {
-    case checkpoint::Dtype::kF64:
-      return load(at::kDouble);
-    case checkpoint::Dtype::kF32:
-      return load(at::kFloat);
-    case checkpoint::Dtype::kF16:
-      return load(at::kHalf).to(at::kFloat);
-    case checkpoint::Dtype::kBF16:
-      return load(at::kBFloat16).to(at::kFloat);
-    default:
-      throw DataError(fmt::format("{}: {} has type {}; need F64, F32, F16 or BF16", file.path().string(), name,
-                                  checkpoint::dtype_name(info.dtype)));
-  }
-}
-
 void layer(const Arguments& arguments) {
   const std::filesystem::path configs = program_home() / "configs";
   const config::Composition composed =
@@ -75,8 +53,9 @@ void layer(const Arguments& arguments) {
   const at::Device device = trial::open_device(spec.device);
 
   const checkpoint::Checkpoint file = checkpoint::Checkpoint::open(arguments.file);
-  const quant::LayerProblem problem{.weight = read_floats(file, "weight").to(at::kFloat).to(device),
-                                    .xtx = read_floats(file, "xtx").to(device),
+  const at::Tensor xtx = model::read_tensor(file, "xtx");
+  const quant::LayerProblem problem{.weight = model::read_tensor(file, "weight").to(device, at::kFloat),
+                                    .xtx = xtx.to(device, xtx.scalar_type() == at::kDouble ? at::kDouble : at::kFloat),
                                     .name = std::filesystem::path(arguments.file).stem().string()};
   quant::check_problem(problem);
   method::Context context(static_cast<uint64_t>(spec.seed));

@@ -40,6 +40,7 @@ LoadedSweep load_sweep(const LoadRequest& request) {
   for (const std::string& folder : request.config_dirs) compose.roots.emplace_back(folder);
   compose.roots.push_back(program_home() / "configs");
   compose.max_trials = request.max_trials;
+  compose.limits = request.limits;
   const config::Sweep sweep = config::expand_sweep(compose);
   LoadedSweep loaded;
   loaded.warnings = sweep.warnings;

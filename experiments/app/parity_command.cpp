@@ -3,12 +3,12 @@
 #include <c10/core/GradMode.h>
 
 #include <CLI/CLI.hpp>
-#include <cstring>
 
 #include "experiments/app/json_output.h"
 #include "experiments/app/trial_commands.h"
 #include "framework/base/error.h"
 #include "framework/checkpoint/checkpoint.h"
+#include "framework/model/mapped_weight.h"
 #include "framework/model/model.h"
 #include "framework/trial/device.h"
 
@@ -21,34 +21,11 @@ struct Arguments {
   bool json = false;
 };
 
-/// A tensor of the golden file as float32 or int64.
-at::Tensor read(const checkpoint::Checkpoint& file, const std::string& name) {
-  const checkpoint::TensorInfo& info = file.at(name);
-  const auto load = [&](at::ScalarType type) {
-    at::Tensor out = at::empty(info.shape, type);
-    std::memcpy(out.data_ptr(), file.bytes(info).data(), file.bytes(info).size());
-    return out;
-  };
-  switch (info.dtype) {
-    case checkpoint::Dtype::kF32:
-      return load(at::kFloat);
-    case checkpoint::Dtype::kF16:
-      return load(at::kHalf).to(at::kFloat);
-    case checkpoint::Dtype::kI64:
-      return load(at::kLong);
-    case checkpoint::Dtype::kI32:
-      return load(at::kInt).to(at::kLong);
-    default:
-      throw DataError(fmt::format("{}: {} has type {}; need I64 or I32 ids and F32 or F16 logits", file.path().string(),
-                                  name, checkpoint::dtype_name(info.dtype)));
-  }
-}
-
 void parity(const Arguments& arguments) {
   const c10::NoGradGuard no_grad;
   const at::Device device = trial::open_device(arguments.device);
   const checkpoint::Checkpoint golden = checkpoint::Checkpoint::open(arguments.golden);
-  const at::Tensor ids = read(golden, "input_ids").reshape({-1}).to(device);
+  const at::Tensor ids = model::read_tensor(golden, "input_ids").reshape({-1}).to(device, at::kLong);
   const model::Model model = model::load_model(arguments.model, device);
   if (ids.numel() == 0 || ids.min().item<int64_t>() < 0 || ids.max().item<int64_t>() >= model.config.vocab_size) {
     throw DataError(fmt::format("{}: input_ids: need {} ids or fewer, each under the vocabulary size {}",
@@ -56,7 +33,7 @@ void parity(const Arguments& arguments) {
   }
   const at::Tensor logits = model.forward(ids.unsqueeze(0)).squeeze(0).cpu();  // [tokens, vocab_size]
   const char* name = golden.find("logits_fp32") != nullptr ? "logits_fp32" : "logits";
-  const at::Tensor expected = read(golden, name).reshape({-1, model.config.vocab_size});
+  const at::Tensor expected = model::read_tensor(golden, name).to(at::kFloat).reshape({-1, model.config.vocab_size});
   if (expected.sizes() != logits.sizes()) {
     throw DataError(fmt::format("{}: logits for {} positions, input_ids for {}", arguments.golden, expected.size(0),
                                 logits.size(0)));

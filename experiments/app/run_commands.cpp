@@ -252,6 +252,13 @@ void add_common(CLI::App& command, const std::shared_ptr<Arguments>& arguments) 
   command.add_option("--config-dir", arguments->load.config_dirs, "further folder of configurations (repeatable)")
       ->take_all();
   command.add_option("--max-trials", arguments->load.max_trials, "refuse larger sweeps")->capture_default_str();
+  const config::YamlLimits least;
+  command.add_option("--max-file-bytes", arguments->load.limits.max_bytes, "largest YAML file that is read")
+      ->check(CLI::Range(least.max_bytes, size_t{1} << 30))
+      ->capture_default_str();
+  command.add_option("--max-nodes", arguments->load.limits.max_nodes, "most nodes of one YAML file")
+      ->check(CLI::Range(least.max_nodes, size_t{100000000}))
+      ->capture_default_str();
   command.add_flag("--verify-inputs", arguments->verify_inputs,
                    "read models and texts again in place of remembered hashes");
   command.add_flag("--json", arguments->json, "one JSON document on stdout");

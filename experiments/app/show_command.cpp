@@ -34,7 +34,7 @@ struct ShowArguments {
 
 config::ComposeRequest request_of(const ShowArguments& arguments, const ShowContext& context) {
   config::ComposeRequest request;
-  request.file = arguments.file;
+  request.file = config_file(arguments.file, context);
   request.overrides = arguments.overrides;
   for (const std::string& folder : arguments.config_dirs) request.roots.emplace_back(folder);
   request.roots.insert(request.roots.end(), context.builtin_roots.begin(), context.builtin_roots.end());
@@ -219,7 +219,7 @@ int show_roots(const ShowArguments& arguments, const ShowContext& context, std::
     if (!arguments.wants_json()) out << fmt::format("{}  ({}{})\n", shown, why, exists ? "" : ", does not exist");
   };
   if (!arguments.file.empty())
-    add(std::filesystem::path(arguments.file).parent_path(), "folder of the configuration file");
+    add(config_file(arguments.file, context).parent_path(), "folder of the configuration file");
   for (const std::string& folder : arguments.config_dirs) add(folder, "--config-dir");
   for (const std::filesystem::path& folder : context.builtin_roots) add(folder, "installed with the program");
   if (arguments.wants_json()) out << config::to_json(Node::list(std::move(rows)), 2) << "\n";
@@ -257,6 +257,12 @@ CLI::App* add_subcommand(CLI::App& app, const char* name, const char* doc, ShowA
 }
 
 }  // namespace
+
+std::filesystem::path config_file(const std::string& text, const ShowContext& context) {
+  constexpr std::string_view kBuiltin = "builtin:";
+  if (text.rfind(kBuiltin, 0) != 0 || context.builtin_roots.empty()) return text;
+  return context.builtin_roots.front().parent_path() / text.substr(kBuiltin.size());
+}
 
 int show_command(const std::vector<std::string>& args, const ShowContext& context, std::ostream& out,
                  std::ostream& err) {

@@ -17,6 +17,9 @@ struct ShowContext {
   std::function<config::Object()> schema;  ///< of a trial; asked only by `component` and completion; may be empty
 };
 
+/// The file that FILE means: a path, or "builtin:configs/NAME.yaml" beside the installed configurations.
+std::filesystem::path config_file(const std::string& text, const ShowContext& context);
+
 /// `show config|sweep|tree|defaults|groups|roots|component ...`; `args` without the word `show`. Data goes to `out`,
 /// everything else to `err`. Compositions are checked by themselves, never against schemas.
 /// @return 0; 2 for a wrong command line or override syntax; 3 for a configuration that is refused

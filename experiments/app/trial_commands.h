@@ -34,5 +34,6 @@ void add_quantize_command(CLI::App& app, const std::vector<std::string>& words);
 /// @param raw continue the text, also where the tokenizer has a chat template
 void talk_to(const trial::UsableModel& model, const generate::GenerateOptions& options, const std::string& system,
              int64_t context, bool cuda_graph, bool raw);
+void add_tasks_command(CLI::App& app);
 
 }  // namespace aqlm_exp::app

@@ -91,12 +91,16 @@ std::optional<std::vector<Node>> decimal_range(const Node& start, const Node& st
     return std::nullopt;
   }
   const bool whole = start.is_int() && stop.is_int() && step.is_int();
+  // Counted before anything is made of it: a few digits must not take much memory.
+  const Wide distance = *delta > 0 ? *end - *begin : *begin - *end, pace = *delta > 0 ? *delta : -*delta;
+  const Wide count = distance <= 0 ? 0 : (distance - 1) / pace + 1;
+  if (count > static_cast<Wide>(max_values)) {
+    fault = fmt::format("makes more than {} values", max_values);
+    return std::nullopt;
+  }
   std::vector<Node> out;
+  out.reserve(static_cast<size_t>(count));
   for (Wide value = *begin; *delta > 0 ? value < *end : value > *end; value += *delta) {
-    if (out.size() == max_values) {
-      fault = fmt::format("makes more than {} values", max_values);
-      return std::nullopt;
-    }
     if (whole) {
       out.push_back(Node::integer(static_cast<int64_t>(value), start.mark()));
     } else {

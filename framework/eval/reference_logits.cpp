@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -21,21 +22,29 @@ constexpr size_t kHeaderBytes = 4096;
 class ModelLogits final : public ReferenceLogits {
  public:
   explicit ModelLogits(const model::Model& model) : model_(model) {}
-  at::Tensor log_probabilities(int64_t, const at::Tensor& ids) override {
+  at::Tensor log_probabilities(int64_t window, const Window& of, int64_t first, int64_t count) override {
     const c10::NoGradGuard no_grad;
-    return at::log_softmax(model_.forward(ids.unsqueeze(0)).squeeze(0), -1);
+    if (window != window_ || !of.ids.is_same(ids_)) {
+      hidden_ = hidden_states(model_, of.ids.slice(0, 0, of.last_position + 1));
+      window_ = window;
+      ids_ = of.ids;
+    }
+    const int64_t begin = of.first_target - 1 + first;
+    return at::log_softmax(model_.logits(hidden_.slice(0, begin, begin + count)), -1);
   }
   std::string source() const override { return "model"; }
 
  private:
   const model::Model& model_;
+  int64_t window_ = -1;  // whose hidden states are kept
+  at::Tensor ids_, hidden_;
 };
 
 class RoundedLogits final : public ReferenceLogits {
  public:
   explicit RoundedLogits(std::unique_ptr<ReferenceLogits> from) : from_(std::move(from)) {}
-  at::Tensor log_probabilities(int64_t window, const at::Tensor& ids) override {
-    return from_->log_probabilities(window, ids).to(at::kHalf).to(at::kFloat);
+  at::Tensor log_probabilities(int64_t window, const Window& of, int64_t first, int64_t count) override {
+    return from_->log_probabilities(window, of, first, count).to(at::kHalf).to(at::kFloat);
   }
   std::string source() const override { return from_->source() + " float16"; }
 
@@ -72,18 +81,27 @@ void write_all(int fd, const void* data, size_t size, const std::filesystem::pat
 
 class FileLogits final : public ReferenceLogits {
  public:
-  FileLogits(int fd, std::string path, int64_t num_windows, int64_t seq_len, int64_t vocab_size)
-      : file_(fd), path_(std::move(path)), num_windows_(num_windows), seq_len_(seq_len), vocab_size_(vocab_size) {}
-
-  at::Tensor log_probabilities(int64_t window, const at::Tensor& ids) override {
-    if (window < 0 || window >= num_windows_ || ids.size(0) != seq_len_) {
-      throw DataError(fmt::format("{}: window {} of {} tokens; the file has {} windows of {}", path_, window,
-                                  ids.size(0), num_windows_, seq_len_));
+  FileLogits(int fd, std::string path, const WindowSet& set, int64_t vocab_size)
+      : file_(fd), path_(std::move(path)), vocab_size_(vocab_size) {
+    int64_t start = 0;
+    for (const Window& window : set.windows) {
+      starts_.push_back(start);
+      start += window.num_positions();
     }
-    at::Tensor half = at::empty({seq_len_, vocab_size_}, at::kHalf);
+    starts_.push_back(start);
+  }
+
+  at::Tensor log_probabilities(int64_t window, const Window& of, int64_t first, int64_t count) override {
+    if (window < 0 || window + 1 >= static_cast<int64_t>(starts_.size()) || first + count > of.num_positions() ||
+        starts_[static_cast<size_t>(window) + 1] - starts_[static_cast<size_t>(window)] != of.num_positions()) {
+      throw DataError(fmt::format("{}: window {} with {} positions; the file was opened for {} other windows", path_,
+                                  window, of.num_positions(), starts_.size() - 1));
+    }
+    at::Tensor half = at::empty({count, vocab_size_}, at::kHalf);
     auto* at = static_cast<char*>(half.data_ptr());
     auto left = static_cast<size_t>(half.nbytes());
-    auto offset = static_cast<off_t>(kHeaderBytes + static_cast<size_t>(window) * left);
+    auto offset = static_cast<off_t>(kHeaderBytes) + static_cast<off_t>(starts_[static_cast<size_t>(window)] + first) *
+                                                         static_cast<off_t>(vocab_size_) * 2;
     while (left > 0) {
       const ssize_t got = ::pread(file_.get(), at, left, offset);
       if (got < 0 && errno == EINTR) continue;
@@ -92,14 +110,15 @@ class FileLogits final : public ReferenceLogits {
       left -= static_cast<size_t>(got);
       offset += got;
     }
-    return half.to(at::kFloat).to(ids.device());
+    return half.to(of.ids.device()).to(at::kFloat);
   }
   std::string source() const override { return "file float16"; }
 
  private:
   Descriptor file_;
   std::string path_;
-  int64_t num_windows_, seq_len_, vocab_size_;
+  int64_t vocab_size_;
+  std::vector<int64_t> starts_;  // first position of each window, and the number of all
 };
 
 }  // namespace
@@ -112,7 +131,16 @@ std::unique_ptr<ReferenceLogits> rounded_logits(std::unique_ptr<ReferenceLogits>
   return std::make_unique<RoundedLogits>(std::move(from));
 }
 
-std::unique_ptr<ReferenceLogits> logits_from_file(const std::filesystem::path& path, const std::string& key) {
+at::Tensor hidden_states(const model::Model& model, const at::Tensor& ids) {
+  at::Tensor hidden = model.embed(ids.unsqueeze(0));
+  for (const model::DecoderBlock& block : model.blocks) hidden = block.forward(hidden, *model.rotary);
+  return hidden.squeeze(0);
+}
+
+int64_t positions_at_once(int64_t vocab_size) { return std::max<int64_t>(1, (int64_t{128} << 20) / 4 / vocab_size); }
+
+std::unique_ptr<ReferenceLogits> logits_from_file(const std::filesystem::path& path, const std::string& key,
+                                                  const WindowSet& set) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     if (errno == ENOENT) return nullptr;
@@ -125,25 +153,24 @@ std::unique_ptr<ReferenceLogits> logits_from_file(const std::filesystem::path& p
   if (got == static_cast<ssize_t>(kHeaderBytes) && ::fstat(fd, &status) == 0) {
     json = nlohmann::json::parse(header, nullptr, /*allow_exceptions=*/false);
   }
-  const bool known = json.is_object() && json.value("format", "") == "aqlm-exp-logits" && json.value("version", 0) == 1;
+  const bool known = json.is_object() && json.value("format", "") == "aqlm-exp-logits" && json.value("version", 0) == 2;
   if (!known || json.value("key", "") != key) {
     ::close(fd);
     throw DataError(fmt::format("{}: got {}, need reference logits of {}; delete the file and run again", path.string(),
                                 known ? "logits of " + json.value("key", "") : "no logits file", key));
   }
-  const int64_t windows = json.value("num_windows", int64_t{0}), seq_len = json.value("seq_len", int64_t{0}),
-                vocab_size = json.value("vocab_size", int64_t{0});
-  const int64_t expected = static_cast<int64_t>(kHeaderBytes) + windows * seq_len * vocab_size * 2;
-  if (windows <= 0 || seq_len <= 0 || vocab_size <= 0 || status.st_size != expected) {
+  const int64_t positions = json.value("num_positions", int64_t{0}), vocab_size = json.value("vocab_size", int64_t{0});
+  const int64_t expected = static_cast<int64_t>(kHeaderBytes) + set.num_positions() * vocab_size * 2;
+  if (vocab_size <= 0 || positions != set.num_positions() || status.st_size != expected) {
     ::close(fd);
-    throw DataError(
-        fmt::format("{}: {} bytes, need {}; delete the file and run again", path.string(), status.st_size, expected));
+    throw DataError(fmt::format("{}: {} positions in {} bytes, need {} in {}; delete the file and run again",
+                                path.string(), positions, status.st_size, set.num_positions(), expected));
   }
-  return std::make_unique<FileLogits>(fd, path.string(), windows, seq_len, vocab_size);
+  return std::make_unique<FileLogits>(fd, path.string(), set, vocab_size);
 }
 
 void write_logits_file(const std::filesystem::path& path, const std::string& key, ReferenceLogits& from,
-                       const std::vector<at::Tensor>& windows, int64_t vocab_size) {
+                       const WindowSet& set, int64_t vocab_size) {
   const c10::NoGradGuard no_grad;
   std::filesystem::create_directories(path.parent_path());
   const std::filesystem::path temporary = path.string() + fmt::format(".tmp-{}", ::getpid());
@@ -151,20 +178,24 @@ void write_logits_file(const std::filesystem::path& path, const std::string& key
   if (file.get() < 0) throw StorageError(fmt::format("{}: {}", temporary.string(), std::strerror(errno)));
   try {
     const nlohmann::json json = {{"format", "aqlm-exp-logits"},
-                                 {"version", 1},
+                                 {"version", 2},
                                  {"key", key},
-                                 {"num_windows", windows.size()},
-                                 {"seq_len", windows.front().size(0)},
+                                 {"num_positions", set.num_positions()},
                                  {"vocab_size", vocab_size}};
     std::string header = json.dump();
     if (header.size() >= kHeaderBytes) throw InternalError("[logits file] header too long");
     header.resize(kHeaderBytes - 1, ' ');
     header.push_back('\n');
     write_all(file.get(), header.data(), header.size(), temporary);
-    for (size_t i = 0; i < windows.size(); ++i) {
-      const at::Tensor half =
-          from.log_probabilities(static_cast<int64_t>(i), windows[i]).to(at::kHalf).cpu().contiguous();
-      write_all(file.get(), half.data_ptr(), static_cast<size_t>(half.nbytes()), temporary);
+    const int64_t step = positions_at_once(vocab_size);
+    for (size_t i = 0; i < set.windows.size(); ++i) {
+      const Window& window = set.windows[i];
+      for (int64_t first = 0; first < window.num_positions(); first += step) {
+        const int64_t count = std::min(step, window.num_positions() - first);
+        const at::Tensor half =
+            from.log_probabilities(static_cast<int64_t>(i), window, first, count).to(at::kHalf).cpu().contiguous();
+        write_all(file.get(), half.data_ptr(), static_cast<size_t>(half.nbytes()), temporary);
+      }
     }
     if (::fsync(file.get()) != 0) throw StorageError(fmt::format("{}: {}", temporary.string(), std::strerror(errno)));
     std::filesystem::rename(temporary, path);

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -61,6 +62,19 @@ std::string hardware_name(at::Device device) {
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   }
   return "CPU";
+}
+
+DeviceMemoryProbe device_memory_probe(at::Device device) {
+  if (!device.is_cuda()) return {};
+  c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
+  const auto index = device.index();
+  return {.restart = [allocator, index] { allocator->resetPeakStats(index); },
+          .peak_bytes =
+              [allocator, index] {
+                const auto stats = allocator->getDeviceStats(index);
+                constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+                return stats.allocated_bytes[kAll].peak;
+              }};
 }
 
 }  // namespace aqlm_exp::trial

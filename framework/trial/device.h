@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <string>
 
 namespace aqlm_exp::trial {
@@ -13,5 +15,12 @@ at::Device open_device(const std::string& name);
 
 /// "NVIDIA H200" or the CPU's model name: results of different hardware are never compared for speed.
 std::string hardware_name(at::Device device);
+
+/// Peak of the memory that tensors took on a GPU. Empty functions for the CPU.
+struct DeviceMemoryProbe {
+  std::function<void()> restart;
+  std::function<int64_t()> peak_bytes;  ///< since restart
+};
+DeviceMemoryProbe device_memory_probe(at::Device device);
 
 }  // namespace aqlm_exp::trial

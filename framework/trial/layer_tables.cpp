@@ -18,6 +18,7 @@ MetricInfo info_of(const std::string& name) {
       {"rel_output_error", {"", "tr((W'-W)H(W'-W)^T) / tr(WHW^T)", true}},
       {"rel_weight_error", {"", "|W'-W|^2 / |W|^2", true}},
       {"bits_per_weight", {"bits", "audited", true}},
+      {"swap_kl", {"nats/token", "KL of this part alone, in the unquantised model", true}},
       {"seconds", {"s", "time to quantise", false}},
   };
   const auto it = known.find(name);

@@ -4,21 +4,20 @@
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <cmath>
 #include <optional>
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
-#include "framework/base/sha256.h"
+#include "framework/base/peak_memory.h"
 #include "framework/base/timer.h"
 #include "framework/config/reader.h"
-#include "framework/eval/evaluate.h"
 #include "framework/trial/device.h"
 #include "framework/trial/kernel_tables.h"
 #include "framework/trial/layer_tables.h"
 #include "framework/trial/provenance.h"
+#include "framework/trial/quality.h"
 #include "framework/trial/shared_work.h"
 #include "framework/trial/sweep_cache.h"
 #include "framework/trial/text_inputs.h"
@@ -51,17 +50,30 @@ class Trial {
     const at::Device device = open_device(spec_.device);
     refuse_backend(device);
     label(results::label::kHardware, hardware_name(device));
+    const DeviceMemoryProbe probe = device_memory_probe(device);
+    start_memory(probe);
     Stopwatch watch;
     const TextInputs text = load_text(device);
     const model::Model original = model::load_model(spec_.model_path, device);
     time("load_s", watch.elapsed_s());
+    end_memory("load", probe);
     model::Model quantised = quantise(original, text);
+    end_memory("quantise", probe);
     measure_size(quantised);
-    evaluate(original, quantised, text);
-    if (spec_.measure_speed) measure_speed(quantised, text);
-    struct rusage usage {};
-    ::getrusage(RUSAGE_SELF, &usage);
-    metric("peak_host_mib", static_cast<double>(usage.ru_maxrss) / 1024.0, "MiB",
+    measure_quality({.spec = spec_,
+                     .original = original,
+                     .quantised = quantised,
+                     .text = text,
+                     .model_fingerprint = fingerprint_of("model.path"),
+                     .cache = cache_},
+                    layers_, record_);
+    record_.layers = layer_tables(layers_);
+    end_memory("quality", probe);
+    if (spec_.measure_speed) {
+      measure_speed(quantised, text);
+      end_memory("speed", probe);
+    }
+    metric("peak_host_mib", static_cast<double>(host_peak_bytes()) / kMib, "MiB",
            "largest resident memory of the worker", results::Direction::kMin, false);
     record_.duration_s = whole.elapsed_s();
     if (options_.on_quantised) options_.on_quantised(quantised);
@@ -69,6 +81,17 @@ class Trial {
   }
 
  private:
+  static void start_memory(const DeviceMemoryProbe& probe) {
+    restart_host_peak();
+    if (probe.restart) probe.restart();
+  }
+  /// Peak of the stage that ends here, and the start of the next one.
+  void end_memory(const std::string& stage, const DeviceMemoryProbe& probe) {
+    time("memory/" + stage + "_peak_host_mib", static_cast<double>(host_peak_since_restart_bytes()) / kMib);
+    if (probe.peak_bytes) time("memory/" + stage + "_peak_device_mib", static_cast<double>(probe.peak_bytes()) / kMib);
+    start_memory(probe);
+  }
+
   void describe_trial() {
     record_.id = planned_.id;
     record_.name = planned_.name;
@@ -111,17 +134,18 @@ class Trial {
 
   TextInputs load_text(at::Device device) {
     const std::string model_print = fingerprint_of("model.path");
-    TextInputs text = load_text_inputs(spec_, device, [&](const std::filesystem::path& path, const auto& tokenise) {
-      const std::string key = path == spec_.eval.path ? "eval.path" : "calibration.path";
-      return shared_tokens(
-          cache_,
-          fmt::format("tokens v1 model {} text {} build {}", model_print, fingerprint_of(key), record_.build_id),
-          tokenise);
-    });
+    TextInputs text = load_text_inputs(
+        spec_, device, [&](const std::filesystem::path& path, bool special_tokens, const auto& tokenise) {
+          const std::string key = path == spec_.eval.path ? "eval.path" : "calibration.path";
+          return shared_tokens(cache_,
+                               fmt::format("tokens v2 model {} text {} special {} build {}", model_print,
+                                           fingerprint_of(key), special_tokens, record_.build_id),
+                               tokenise);
+        });
     provenance("eval/text_sha256", text.eval_text_sha256);
     provenance("eval/ids_sha256", text.eval_ids_sha256);
     provenance("eval/num_tokens", static_cast<int64_t>(text.eval_ids.size()));
-    provenance("eval/num_windows", static_cast<int64_t>(text.windows.size()));
+    provenance("eval/num_windows", static_cast<int64_t>(text.windows.windows.size()));
     if (text.calibration.input_ids.defined()) provenance("calibration/ids_sha256", text.calibration_ids_sha256);
     return text;
   }
@@ -151,7 +175,7 @@ class Trial {
     for (const auto& [name, value] : context.metrics)
       metric(name, value, "", "reported by the method", results::Direction::kNone);
     for (size_t i = 0; i < context.notes.size(); ++i) provenance(fmt::format("notes/n{}", i), context.notes[i]);
-    record_.layers = layer_tables(context.layers);
+    layers_ = std::move(context.layers);
     if (text.calibration.input_ids.defined()) report_passes(context);
     return quantised;
   }
@@ -200,63 +224,6 @@ class Trial {
     file_choices(record_, choices);
   }
 
-  void evaluate(const model::Model& original, const model::Model& quantised, const TextInputs& text) {
-    const Stopwatch watch;
-    std::unique_ptr<eval::ReferenceLogits> reference;
-    if (spec_.eval.kl) {
-      reference = reference_logits(original, text);
-      // The unquantised model is compared with itself, not with its rounded log-probabilities.
-      if (spec_.method_type == "none") reference = eval::logits_from_model(original);
-      provenance("eval/reference", reference->source());
-    }
-    const eval::Evaluation result = eval::evaluate(quantised, text.windows, reference.get());
-    time("evaluate_s", watch.elapsed_s());
-    metric(results::metric::kPerplexity, result.perplexity, "", spec_.eval.convention.description(),
-           results::Direction::kMin);
-    record_.samples.push_back({.name = "window_loss",
-                               .unit = "nats/token",
-                               .description = "mean loss of each window",
-                               .values = result.window_losses});
-    if (result.kl) {
-      metric(results::metric::kKl, *result.kl, "nats/token", "KL(unquantised || quantised)", results::Direction::kMin);
-      metric(results::metric::kTop1Agreement, *result.top1_agreement, "fraction",
-             "both models rank the same token first", results::Direction::kMax);
-      record_.samples.push_back({.name = "window_kl",
-                                 .unit = "nats/token",
-                                 .description = "mean KL of each window",
-                                 .values = result.window_kl});
-    }
-  }
-
-  std::unique_ptr<eval::ReferenceLogits> reference_logits(const model::Model& original, const TextInputs& text) {
-    auto live = eval::logits_from_model(original);
-    const uint64_t size_bytes = text.windows.size() * static_cast<uint64_t>(spec_.eval.convention.seq_len) *
-                                    static_cast<uint64_t>(original.config.vocab_size) * 2 +
-                                4096;
-    const bool wanted = static_cast<double>(size_bytes) <= static_cast<double>(spec_.eval.reference_cache_mib) * kMib;
-    if (!cache_.enabled() || !wanted) return live;
-    const std::string key = sha256_hex(fmt::format("model {} ids {} convention {}", fingerprint_of("model.path"),
-                                                   text.eval_ids_sha256, spec_.eval.convention.tag()));
-    const std::string item = "logits-" + key.substr(0, 16);
-    cache_.keep(item);
-    const SweepCache::Lock lock(cache_, item);
-    try {
-      if (auto cached = eval::logits_from_file(cache_.path_of(item), key)) {
-        cache_.touch(item);
-        return cached;
-      }
-    } catch (const DataError& error) {
-      log_warning("{}; it is made again", error.what());
-    }
-    const Stopwatch watch;
-    const bool stored = cache_.store(item, size_bytes, [&](const std::filesystem::path& path) {
-      eval::write_logits_file(path, key, *live, text.windows, original.config.vocab_size);
-    });
-    time("reference_logits_s", watch.elapsed_s());
-    // No room for the file: its numbers all the same, so that a result does not depend on what a disk had to spare.
-    return stored ? eval::logits_from_file(cache_.path_of(item), key) : eval::rounded_logits(std::move(live));
-  }
-
   void measure_speed(const model::Model& quantised, const TextInputs& text) {
     const generate::Speed speed = generate::measure_speed(quantised, text.eval_ids, spec_.speed);
     const auto add = [&](const char* name, const std::vector<double>& values, const std::string& description) {
@@ -290,6 +257,7 @@ class Trial {
   RunOptions options_;
   SweepCache cache_;
   TrialSpec spec_;
+  std::vector<method::LayerReport> layers_;
   results::TrialRecord record_;
 };
 

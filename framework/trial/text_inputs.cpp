@@ -9,7 +9,7 @@
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
 #include "framework/checkpoint/model_config.h"
-#include "framework/eval/evaluate.h"
+#include "framework/eval/windows.h"
 #include "framework/text/text_set.h"
 #include "framework/text/tokenizer.h"
 
@@ -45,23 +45,35 @@ method::Calibration sample_calibration(const TrialSpec& spec, const std::vector<
 
 TextInputs load_text_inputs(const TrialSpec& spec, at::Device device, const TokenSource& source) {
   std::optional<text::Tokenizer> tokenizer;  // loaded when a text has to be tokenised
-  const auto text_set = [&](const std::filesystem::path& path) {
+  const auto the_tokenizer = [&]() -> const text::Tokenizer& {
+    if (!tokenizer) tokenizer.emplace(text::Tokenizer::load(spec.model_path));
+    return *tokenizer;
+  };
+  const auto text_set = [&](const std::filesystem::path& path, bool special_tokens) {
     const auto tokenise = [&] {
-      if (!tokenizer) tokenizer.emplace(text::Tokenizer::load(spec.model_path));
-      return text::load_text_set(path, *tokenizer);
+      return text::load_text_set(path, the_tokenizer(), {.add_special_tokens = special_tokens});
     };
-    return source ? source(path, tokenise) : tokenise();
+    return source ? source(path, special_tokens, tokenise) : tokenise();
   };
   const int64_t vocab_size = checkpoint::load_model_config(spec.model_path).vocab_size;
   TextInputs inputs;
-  text::TextSet eval_set = text_set(spec.eval.path);
+  std::vector<eval::Convention> conventions = {spec.eval.convention};
+  conventions.insert(conventions.end(), spec.eval.also.begin(), spec.eval.also.end());
+  text::TextSet set = text_set(spec.eval.path, true);
+  set.path = spec.eval.path;
+  eval::EvalText eval_set =
+      eval::make_eval_text(std::move(set), the_tokenizer, spec.model_path, conventions);
   check_ids(eval_set.ids, vocab_size, spec.eval.path);
-  inputs.windows = eval::make_windows(eval_set.ids, spec.eval.convention, device);
+  for (const auto& document : eval_set.documents) check_ids(document.ids, vocab_size, spec.eval.path);
+  inputs.windows = eval::make_window_set(eval_set, spec.eval.convention, device);
+  for (const eval::Convention& convention : spec.eval.also) {
+    inputs.also.push_back(eval::make_window_set(eval_set, convention, device));
+  }
   inputs.eval_ids = std::move(eval_set.ids);
   inputs.eval_text_sha256 = eval_set.text_sha256;
   inputs.eval_ids_sha256 = eval_set.ids_sha256;
   if (spec.method->needs_calibration()) {
-    const text::TextSet calibration = text_set(spec.calibration.path);
+    const text::TextSet calibration = text_set(spec.calibration.path, false);
     check_ids(calibration.ids, vocab_size, spec.calibration.path);
     inputs.calibration = sample_calibration(spec, calibration.ids, inputs.calibration_ids_sha256);
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/eval/windows.h"
 #include "framework/method/method.h"
 #include "framework/text/text_set.h"
 #include "framework/trial/trial_spec.h"
@@ -15,15 +16,17 @@
 namespace aqlm_exp::trial {
 
 struct TextInputs {
-  std::vector<int32_t> eval_ids;    ///< the whole text, one tokenisation, no tokens added
-  std::vector<at::Tensor> windows;  ///< each [seq_len] int64 on the device
-  method::Calibration calibration;  ///< undefined ids for methods that need none
+  std::vector<int32_t> eval_ids;      ///< the whole text, one tokenisation, with the tokens the tokenizer adds
+  eval::WindowSet windows;            ///< of the first convention, on the device
+  std::vector<eval::WindowSet> also;  ///< of the further conventions
+  method::Calibration calibration;    ///< undefined ids for methods that need none
   std::string eval_text_sha256, eval_ids_sha256, calibration_ids_sha256;
 };
 
-/// Gives the tokens of the text at a path; `tokenise` makes them.
-using TokenSource =
-    std::function<text::TextSet(const std::filesystem::path& path, const std::function<text::TextSet()>& tokenise)>;
+/// Gives the tokens of the text at a path, with the special tokens that the tokenizer puts around it or without;
+/// `tokenise` makes them.
+using TokenSource = std::function<text::TextSet(const std::filesystem::path& path, bool special_tokens,
+                                                const std::function<text::TextSet()>& tokenise)>;
 
 /// @param source asked for each text; empty: every text is tokenised here
 /// @throws DataError for texts that cannot be read or are too short

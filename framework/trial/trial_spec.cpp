@@ -25,6 +25,7 @@ EvalSpec read_eval(config::Reader in) {
   EvalSpec spec;
   spec.path = in.path("path", {.fallback = "builtin:models/text/sampled_eval.txt", .doc = "one UTF-8 text"});
   spec.convention = eval::read_convention(in);
+  spec.also = eval::read_further_conventions(in, spec.convention);
   spec.kl = in.flag("kl", {.fallback = true, .doc = "KL divergence and top-1 agreement with the unquantised model"});
   spec.reference_cache_mib =
       in.integer("reference_cache_mib",
@@ -33,6 +34,22 @@ EvalSpec read_eval(config::Reader in) {
                   .unit = "MiB",
                   .doc = "keep the unquantised model's log-probabilities on disk up to this size, for the whole sweep",
                   .identity = false});
+  spec.store_tokens = in.flag("store_tokens", {.fallback = true, .doc = "keep each token's loss and KL in the result"});
+  spec.noise_floor = in.flag(
+      "noise_floor", {.fallback = true, .doc = "with method none and kl: KL that bfloat16 linears alone cause"});
+  spec.attribution = in.text("attribution", {.fallback = "none",
+                                             .choices = {"none", "linears", "blocks"},
+                                             .doc = "KL of each quantised part alone in the unquantised model"});
+  spec.attribution_windows = in.integer(
+      "attribution_windows", {.fallback = 4, .min = 1, .unit = "windows", .doc = "first windows, for attribution"});
+  in.sections("tasks", {.doc = "multiple-choice tasks to score"}, [&](config::Reader& task) {
+    spec.tasks.push_back(
+        {.path =
+             task.path("path", {.doc = "JSON lines: ARC, HellaSwag, PIQA, WinoGrande, or the harness's sample logs"}),
+         .name = task.text("name", {.fallback = "", .doc = "in the result; empty: the file's stem"}),
+         .limit = task.integer("limit", {.fallback = 0, .min = 0, .doc = "first questions only; 0: all"})});
+  });
+  if (in.describing()) spec.tasks.clear();
   return spec;
 }
 

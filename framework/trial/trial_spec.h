@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "framework/backend/backend.h"
 #include "framework/config/reader.h"
@@ -24,11 +25,23 @@ struct CalibrationSpec {
   std::string activations = "quantised";
 };
 
+struct TaskSpec {
+  std::filesystem::path path;
+  std::string name;  ///< empty: the file's stem
+  int64_t limit = 0;
+};
+
 struct EvalSpec {
   std::filesystem::path path;
   eval::Convention convention;
+  std::vector<eval::Convention> also;  ///< further ones, for the same text
   bool kl = true;                      ///< compare with the unquantised model
   int64_t reference_cache_mib = 1024;  ///< larger reference logits are computed again instead of kept on disk
+  bool store_tokens = true;            ///< per-token losses and KL go into the result
+  bool noise_floor = true;             ///< method none: KL of bfloat16 linears
+  std::string attribution = "none";    ///< none, linears, blocks
+  int64_t attribution_windows = 4;
+  std::vector<TaskSpec> tasks;
 };
 
 struct TrialSpec {

@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
 
 class DriverTest : public testing::Test {
  protected:
@@ -110,6 +111,43 @@ TEST_F(DriverTest, AConfigErrorNamesTheKeyAndItsNeighbour) {
   EXPECT_THAT(finished.err, HasSubstr("s.yaml:1:"));
   EXPECT_THAT(finished.err, HasSubstr("seconds"));
   EXPECT_FALSE(fs::exists(dir_.path() / "out")) << "nothing is made before everything is checked";
+}
+
+TEST_F(DriverTest, RunAndPlanKeepTheirLimits) {
+  write_config(kThree);
+  for (const char* command : {"plan", "run"}) {
+    Finished finished = run({command, "s.yaml", "-o", "out", "--max-trials", "2", "--json"});
+    EXPECT_EQ(finished.code, 3);
+    EXPECT_EQ(json::parse(finished.out).at("errors").at(0).at("code"), "W104") << command;
+    finished = run({command, "s.yaml", "-o", "out", "--max-nodes", "5"});
+    EXPECT_EQ(finished.code, 2) << "a limit may only be raised";
+    finished = run({command, "s.yaml", "-o", "out", "--max-file-bytes", "1000000"});
+    EXPECT_EQ(finished.code, 2);
+  }
+  EXPECT_FALSE(fs::exists(dir_.path() / "out"));
+  // 120,000 nodes: refused, and read once the limit is raised.
+  std::string long_list = kThree + std::string("list: [");
+  for (int i = 0; i < 120000; ++i) long_list += "1,";
+  write_config(long_list + "1]\n");
+  const Finished refused = run({"plan", "s.yaml", "--json"});
+  EXPECT_EQ(refused.code, 3);
+  EXPECT_EQ(json::parse(refused.out).at("errors").at(0).at("code").get<std::string>().substr(0, 2), "Y1");
+  const Finished read = run({"plan", "s.yaml", "--json", "--max-nodes", "200000"});
+  EXPECT_THAT(read.out, Not(HasSubstr("Y1")));  // what is left is the unknown key
+  EXPECT_THAT(read.out, HasSubstr("unknown key 'list'"));
+}
+
+TEST_F(DriverTest, EveryRefusalIsJsonWhereJsonWasAskedFor) {
+  write_config(kThree);
+  const Finished missing = run({"plan", "nowhere.yaml", "--json"});
+  EXPECT_EQ(missing.code, 3);
+  EXPECT_THAT(json::parse(missing.out).at("errors").at(0).at("message").get<std::string>(), HasSubstr("no such file"));
+  const Finished syntax = run({"run", "s.yaml", "a=[1", "--json"});
+  EXPECT_EQ(syntax.code, 2);
+  EXPECT_EQ(json::parse(syntax.out).at("errors").at(0).at("code"), "O101");
+  const Finished flag = run({"plan", "s.yaml", "--jsn", "--json"});
+  EXPECT_EQ(flag.code, 2);
+  EXPECT_EQ(json::parse(flag.out).at("num_errors"), 1);
 }
 
 TEST_F(DriverTest, AFailedTrialIsARowWithItsReason) {

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "framework/base/error.h"
@@ -108,6 +111,16 @@ TEST_F(Show, JsonFormOfErrorsHasCodeAndPlace) {
   EXPECT_EQ(errors.items()[0].at("column")->as_int(), 11);
 }
 
+TEST_F(Show, BuiltinNamesWhatIsInstalled) {
+  ShowContext context;
+  context.builtin_roots = {configs_.path()};
+  const std::string name = "builtin:" + configs_.path().filename().string() + "/config.yaml";
+  std::ostringstream out, err;
+  EXPECT_EQ(show_command({"config", name, "--at", "seed"}, context, out, err), 0) << err.str();
+  EXPECT_EQ(out.str(), "17\n");
+  EXPECT_EQ(config_file("builtin/x.yaml", context), "builtin/x.yaml");  // a folder of that name
+}
+
 TEST_F(Show, SweepListsTrialsInOrder) {
   const Shown shown = run("sweep", {"quantizer=aqlm,rtn", "seed=1,2", "--json"});
   EXPECT_EQ(shown.exit_code, 0) << shown.err;
@@ -202,6 +215,38 @@ TEST(CompletionScript, EachShellParsesItsOwn) {
     EXPECT_EQ(std::system((std::string(shell) + " -n " + file).c_str()), 0) << script;
   }
   EXPECT_THROW(completion_script("tcsh"), UsageError);
+}
+
+/// Runs completion_shells.sh, which types lines into a real shell whose aqlm-exp is a stand-in, and gives what it
+/// completed, one line each.
+std::string completed_in(const std::string& shell) {
+  const std::string folder = std::string(::testing::TempDir()) + "aqlm_exp_shell_" + shell;
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/script") << completion_script(shell);
+  const std::string command = "cd " + folder + " && bash " + AQLM_EXP_SOURCE_DIR +
+                              "/tests/experiments/app/completion_shells.sh " + shell + " script";
+  std::string out;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  for (char buffer[512]; std::fgets(buffer, sizeof buffer, pipe) != nullptr;) out += buffer;
+  EXPECT_EQ(::pclose(pipe), 0) << out;
+  std::filesystem::remove_all(folder);
+  return out;
+}
+
+TEST(CompletionScript, EachShellCompletesCommandsFilesAndOverrides) {
+  int shells = 0;
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    if (std::system((std::string("command -v ") + shell + " >/dev/null 2>&1").c_str()) != 0) continue;
+    ++shells;
+    EXPECT_EQ(completed_in(shell),
+              "aqlm-exp sh => show\n"
+              "aqlm-exp show c => config\n"
+              "aqlm-exp show config wi => with space.yaml\n"
+              "aqlm-exp show config sweep.yaml quantizer.n => quantizer.nbits=\n"
+              "aqlm-exp show config sweep.yaml x=1 model=lla => model=llama\n")
+        << shell;
+  }
+  if (shells == 0) GTEST_SKIP() << "no bash, zsh or fish here";
 }
 
 }  // namespace

@@ -97,33 +97,36 @@ class ReferenceFile : public testing::Test {
   void SetUp() override {
     path = std::filesystem::path(AQLM_EXP_BINARY_DIR) / ("logits-test-" + std::to_string(::getpid()));
     windows = make_windows(some_ids(40), {.seq_len = 10, .stride = 10}, at::kCPU);
+    set = window_set_of(windows);
   }
   void TearDown() override { std::filesystem::remove(path); }
   std::filesystem::path path;
   std::vector<at::Tensor> windows;
+  WindowSet set;
 };
 
 TEST_F(ReferenceFile, RoundingBarelyMovesKl) {
   const model::Model original = test::tiny_model(1);
   const model::Model model = disturbed(original, 0.05);
   const auto live = logits_from_model(original);
-  write_logits_file(path, "key", *live, windows, 50);
-  const auto stored = logits_from_file(path, "key");
+  write_logits_file(path, "key", *live, set, 50);
+  const auto stored = logits_from_file(path, "key", set);
   ASSERT_NE(stored, nullptr);
-  const double exact = *evaluate(model, windows, live.get()).kl, rounded = *evaluate(model, windows, stored.get()).kl;
+  const double exact = *evaluate(model, set, live.get()).kl, rounded = *evaluate(model, set, stored.get()).kl;
   EXPECT_NEAR(rounded, exact, 1e-5);
   EXPECT_NE(rounded, exact);
 }
 
 TEST_F(ReferenceFile, IsRefusedWhenDamagedOrOfAnotherKey) {
   const model::Model original = test::tiny_model(1);
-  EXPECT_EQ(logits_from_file(path, "key"), nullptr);
-  write_logits_file(path, "key", *logits_from_model(original), windows, 50);
-  EXPECT_THROW(logits_from_file(path, "other"), DataError);
+  EXPECT_EQ(logits_from_file(path, "key", set), nullptr);
+  write_logits_file(path, "key", *logits_from_model(original), set, 50);
+  EXPECT_THROW(logits_from_file(path, "other", set), DataError);
+  EXPECT_THROW(logits_from_file(path, "key", window_set_of({windows.front()})), DataError);
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 2);
-  EXPECT_THROW(logits_from_file(path, "key"), DataError);
+  EXPECT_THROW(logits_from_file(path, "key", set), DataError);
   std::ofstream(path) << "not logits";
-  EXPECT_THROW(logits_from_file(path, "key"), DataError);
+  EXPECT_THROW(logits_from_file(path, "key", set), DataError);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -57,9 +57,9 @@ void replay(const std::string& name, Target target, int num_mutants) {
       default:
         if (!input.empty()) input[rng.below(input.size())] = "{}[]:,\"'$&*!|>#@=\\ \n\t-0aé~+?"[rng.below(28)];
     }
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // processor time: the machine may be busy
     run(target, input);
-    ASSERT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2)) << input;
+    ASSERT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC) << input;
   }
 }
 
