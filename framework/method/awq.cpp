@@ -61,6 +61,12 @@ class Awq final : public Method {
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);
+    for (const model::DecoderBlock& block : model.blocks) {
+      if (block.moe.empty()) continue;
+      throw ConfigError(
+          "method.type: awq scales the input that all experts and the router share, which is not supported for models "
+          "with experts; gptq, aqlm, hqq and rtn quantise them");
+    }
     const int64_t num_samples = calibration.input_ids.size(0);
     const int64_t samples = search_samples_ == 0 ? num_samples : std::min(search_samples_, num_samples);
     bool attention_output_left_out = false;
@@ -127,7 +133,7 @@ class Awq final : public Method {
           continue;
         }
         at::Tensor clipped = scaled;
-        if (clip_ && linear != &block.q_proj && linear != &block.k_proj) {
+        if (clip_ && linear != &block.q_proj && linear != &block.k_proj && linear != &block.qkv_proj) {
           const StageTimes::Scope scope(context.times, "clip search");
           clipped = scalar::clip_groups(
               scaled, scalar::search_awq_clip(scaled, awq_format(format), statistics.stages[stage].sample, options_));

@@ -50,9 +50,7 @@ BlockInputs awq_inputs(const model::DecoderBlock& block, const model::RotaryEmbe
   for (int64_t start = 0; start < inputs.size(0); start += step) {
     const int64_t end = std::min(inputs.size(0), start + step);
     const at::Tensor x = inputs.slice(0, start, end);
-    const at::Tensor hidden =
-        x + block.attention(model::rms_norm(x, block.input_norm, block.shape.rms_norm_eps), rotary);
-    result.mlp.slice(0, start, end).copy_(model::rms_norm(hidden, block.post_attention_norm, block.shape.rms_norm_eps));
+    result.mlp.slice(0, start, end).copy_(block.mlp_input(x, rotary));
   }
   return result;
 }
@@ -92,26 +90,29 @@ scalar::OutputError linear_error(const at::Tensor& weight, const at::Tensor& xtx
 }
 
 bool can_scale_attention_output(const model::DecoderBlock& block) {
-  return block.v_proj.weight->out_features() == block.o_proj.weight->out_features() &&
-         block.v_proj.weight->in_features() == block.o_proj.weight->in_features();
+  return block.shape.num_heads == block.shape.num_kv_heads;
 }
 
 void fold_scales(model::DecoderBlock& block, RoleWeights& weights, int64_t stage, const at::Tensor& scales) {
   const c10::NoGradGuard no_grad;
+  // The last rows of a linear: all of v_proj or up_proj, the v or up part of a fused projection.
   const auto divide_rows = [&](const std::string& role) {
-    at::Tensor& weight = weights.at(role);
-    weight = weight / scales.unsqueeze(1);
+    const int64_t first = weights.at(role).size(0) - scales.size(0);
+    at::Tensor divisors = at::ones({weights.at(role).size(0)}, scales.options());
+    divisors.slice(0, first).copy_(scales);
+    weights.at(role) = weights.at(role) / divisors.unsqueeze(1);
     model::Linear& linear = linear_of(block, role);
-    if (linear.bias.defined()) linear.bias = divided(linear.bias, scales, linear.name + ".bias");
+    if (linear.bias.defined()) linear.bias = divided(linear.bias, divisors, linear.name + ".bias");
   };
+  const bool fused = block.has_fused_projections();
   if (stage == 0) {
     block.input_norm = divided(block.input_norm, scales, block.name + ".input_layernorm");
   } else if (stage == 1) {
-    divide_rows(block.v_proj.role);
+    divide_rows(fused ? block.qkv_proj.role : block.v_proj.role);
   } else if (stage == 2) {
-    block.post_attention_norm = divided(block.post_attention_norm, scales, block.name + ".post_attention_layernorm");
+    block.mlp_norm() = divided(block.mlp_norm(), scales, block.name + ": the norm before the MLP");
   } else {
-    divide_rows(block.up_proj.role);
+    divide_rows(fused ? block.gate_up_proj.role : block.up_proj.role);
   }
   const auto linears = block.stages()[static_cast<size_t>(stage)];
   for (const model::Linear* linear : linears) {

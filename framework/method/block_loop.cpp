@@ -35,6 +35,7 @@ class StageObserver {
   at::Tensor xtx() const { return xtx_.mean(); }
   at::Tensor mean_abs() const { return (sum_abs_ / static_cast<double>(num_tokens_)).to(at::kFloat); }
   at::Tensor sample() const { return at::cat(sample_, 0); }
+  int64_t num_tokens() const { return num_tokens_; }
 
  private:
   int64_t stride_, num_tokens_ = 0;
@@ -42,6 +43,28 @@ class StageObserver {
   std::vector<at::Tensor> sample_;
   XtxAccumulator xtx_;
 };
+
+/// Shows experts every token as long as it lives, where that is asked for.
+class ShowAllTokens {
+ public:
+  ShowAllTokens(model::DecoderBlock& block, bool wanted) : block_(block) { block_.moe.show_all_tokens = wanted; }
+  ~ShowAllTokens() { block_.moe.show_all_tokens = false; }
+  ShowAllTokens(const ShowAllTokens&) = delete;
+  ShowAllTokens& operator=(const ShowAllTokens&) = delete;
+
+ private:
+  model::DecoderBlock& block_;
+};
+
+/// Tokens that a linear must have seen for its statistics to count.
+int64_t tokens_needed(const std::string& role, const ExpertCalibration& experts) {
+  return role.starts_with("experts.") ? std::max<int64_t>(1, experts.min_tokens) : 1;
+}
+
+/// In place of statistics of too few tokens.
+at::Tensor identity_for(const model::Linear& linear, const at::Tensor& like) {
+  return at::eye(linear.weight->in_features(), like.options().dtype(at::kDouble));
+}
 
 std::vector<std::shared_ptr<quant::Weight>> weights_of(model::DecoderBlock& block) {
   std::vector<std::shared_ptr<quant::Weight>> weights;
@@ -56,6 +79,7 @@ TensorMap as_tensors(const BlockStatistics& statistics, const Stages& stages) {
     tensors[fmt::format("xtx.{}", i)] = statistics.xtx.at(role);
     tensors[fmt::format("mean_abs.{}", i)] = statistics.mean_abs.at(role);
     tensors[fmt::format("sample.{}", i)] = statistics.sample.at(role);
+    tensors[fmt::format("num_tokens.{}", i)] = at::full({1}, statistics.num_tokens.at(role), at::kLong);
   }
   return tensors;
 }
@@ -68,6 +92,7 @@ BlockStatistics from_tensors(const TensorMap& tensors, const Stages& stages) {
       statistics.xtx[linear->role] = tensors.at(fmt::format("xtx.{}", i));
       statistics.mean_abs[linear->role] = tensors.at(fmt::format("mean_abs.{}", i));
       statistics.sample[linear->role] = tensors.at(fmt::format("sample.{}", i));
+      statistics.num_tokens[linear->role] = tensors.at(fmt::format("num_tokens.{}", i)).item<int64_t>();
     }
   }
   return statistics;
@@ -107,7 +132,8 @@ at::Tensor XtxAccumulator::mean() const {
 }
 
 BlockStatistics collect_statistics(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
-                                   const at::Tensor& inputs, const Stages& stages) {
+                                   const at::Tensor& inputs, const Stages& stages, const ExpertCalibration& experts) {
+  const ShowAllTokens show(block, experts.all_tokens);
   std::vector<XtxAccumulator> accumulators(stages.size());
   for (size_t i = 0; i < stages.size(); ++i) {
     stages[i].front()->observer = [&accumulators, i](const at::Tensor& x) { accumulators[i].add(x); };
@@ -116,14 +142,19 @@ BlockStatistics collect_statistics(model::DecoderBlock& block, const model::Rota
   statistics.outputs = run_block(block, rotary, inputs);
   for (size_t i = 0; i < stages.size(); ++i) {
     stages[i].front()->observer = nullptr;
-    const at::Tensor xtx = accumulators[i].mean();
-    for (const model::Linear* linear : stages[i]) statistics.xtx[linear->role] = xtx;
+    const bool enough = accumulators[i].num_tokens() >= tokens_needed(stages[i].front()->role, experts);
+    const at::Tensor xtx = enough ? accumulators[i].mean() : identity_for(*stages[i].front(), inputs);
+    for (const model::Linear* linear : stages[i]) {
+      statistics.xtx[linear->role] = xtx;
+      statistics.num_tokens[linear->role] = accumulators[i].num_tokens();
+    }
   }
   return statistics;
 }
 
 BlockStatistics collect_full_statistics(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
-                                        const at::Tensor& inputs, int64_t stride) {
+                                        const at::Tensor& inputs, int64_t stride, const ExpertCalibration& experts) {
+  const ShowAllTokens show(block, experts.all_tokens);
   const Stages stages = block.stages();
   std::vector<StageObserver> observers(stages.size(), StageObserver(stride));
   for (size_t i = 0; i < stages.size(); ++i) {
@@ -133,11 +164,16 @@ BlockStatistics collect_full_statistics(model::DecoderBlock& block, const model:
   statistics.outputs = run_block(block, rotary, inputs);
   for (size_t i = 0; i < stages.size(); ++i) {
     stages[i].front()->observer = nullptr;
-    const at::Tensor xtx = observers[i].xtx(), mean_abs = observers[i].mean_abs(), sample = observers[i].sample();
+    const bool enough = observers[i].num_tokens() >= tokens_needed(stages[i].front()->role, experts);
+    const int64_t columns = stages[i].front()->weight->in_features();
+    const at::Tensor xtx = enough ? observers[i].xtx() : identity_for(*stages[i].front(), inputs);
+    const at::Tensor mean_abs = enough ? observers[i].mean_abs() : at::ones({columns}, inputs.options());
+    const at::Tensor sample = enough ? observers[i].sample() : at::eye(columns, inputs.options());
     for (const model::Linear* linear : stages[i]) {
       statistics.xtx[linear->role] = xtx;
       statistics.mean_abs[linear->role] = mean_abs;
       statistics.sample[linear->role] = sample;
+      statistics.num_tokens[linear->role] = observers[i].num_tokens();
     }
   }
   return statistics;
@@ -147,6 +183,7 @@ BlockWalk::BlockWalk(model::Model& model, const Calibration& calibration, Contex
     : model_(model),
       context_(context),
       options_(options),
+      experts_(calibration.experts),
       num_blocks_(static_cast<int64_t>(model.blocks.size())),
       inputs_(embed_calibration(model, calibration)),
       num_reported_(context.layers.size()) {
@@ -175,33 +212,64 @@ const BlockStatistics& BlockWalk::statistics(const Stages& stages) {
   const StageTimes::Scope scope(context_.times, "xtx");
   if (!inputs_are_original_) {
     ++context_.passes.own;
-    statistics_ = collect_statistics(block(), *model_.rotary, inputs_, stages.empty() ? block().stages() : stages);
+    statistics_ =
+        collect_statistics(block(), *model_.rotary, inputs_, stages.empty() ? block().stages() : stages, experts_);
+    num_tokens_ = statistics_->num_tokens;
     return *statistics_;
   }
   const int64_t stride = std::max<int64_t>(1, inputs_.size(0) * inputs_.size(1) / options_.sample_tokens);
   const auto make = [&] {
     ++context_.passes.computed;
-    return collect_full_statistics(block(), *model_.rotary, inputs_, stride);
+    return collect_full_statistics(block(), *model_.rotary, inputs_, stride, experts_);
   };
   if (context_.cache == nullptr) {
     statistics_ = make();
+    num_tokens_ = statistics_->num_tokens;
     return *statistics_;
   }
   const Stages all = block().stages();
-  const auto found = context_.cache->get(fmt::format("block {} stride {}", index_, stride), model_.device(),
-                                         [&] { return as_tensors(make(), all); });
+  std::string key = fmt::format("block {} stride {}", index_, stride);
+  if (!block().moe.empty()) {
+    key += fmt::format(" experts {} {}", experts_.all_tokens ? "all" : "routed", experts_.min_tokens);
+  }
+  const auto found = context_.cache->get(key, model_.device(), [&] { return as_tensors(make(), all); });
   context_.passes.shared += found.shared;
   statistics_ = from_tensors(found.tensors, all);
+  num_tokens_ = statistics_->num_tokens;
   return *statistics_;
 }
 
 BlockStatistics BlockWalk::statistics_now(const Stages& stages) {
   const StageTimes::Scope scope(context_.times, "xtx");
   ++context_.passes.own;
-  return collect_statistics(block(), *model_.rotary, inputs_, stages);
+  BlockStatistics now = collect_statistics(block(), *model_.rotary, inputs_, stages, experts_);
+  for (const auto& [role, count] : now.num_tokens) num_tokens_[role] = count;
+  return now;
+}
+
+/// How many tokens each linear of a block with experts was calibrated on, and which had too few.
+void BlockWalk::report_experts() {
+  if (block().moe.empty()) return;
+  int64_t num_rounded = 0;
+  for (size_t i = num_reported_; i < context_.layers.size(); ++i) {
+    LayerReport& report = context_.layers[i];
+    const auto found = num_tokens_.find(report.role);
+    if (found == num_tokens_.end()) continue;
+    const bool rounded = found->second < tokens_needed(report.role, experts_);
+    report.metrics["calibration_tokens"] = static_cast<double>(found->second);
+    report.metrics["rounded_to_nearest"] = rounded;
+    num_rounded += rounded;
+  }
+  if (num_rounded > 0) {
+    context_.notes.push_back(
+        fmt::format("{}: {} linears of experts saw fewer than {} calibration tokens and were "
+                    "rounded to nearest",
+                    block().name, num_rounded, std::max<int64_t>(1, experts_.min_tokens)));
+  }
 }
 
 void BlockWalk::advance() {
+  report_experts();
   if (context_.checkpoints != nullptr) {
     if (auto state = save_block(block(), before_, index_, context_, num_reported_)) {
       context_.checkpoints->save(index_, std::move(*state));
@@ -226,6 +294,7 @@ void BlockWalk::step() {
     }
   }
   statistics_.reset();
+  num_tokens_.clear();
   ++index_;
   if (!done()) before_ = weights_of(block());
 }

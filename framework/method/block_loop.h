@@ -45,17 +45,21 @@ struct BlockStatistics {
   /// [in_features] float32, mean over tokens of |x|. This and `sample`: of unquantised blocks on the unquantised
   /// model's activations only.
   std::map<std::string, at::Tensor> mean_abs;
-  std::map<std::string, at::Tensor> sample;  ///< [about sample_tokens, in_features] float32, taken by stride
-  at::Tensor outputs;                        ///< [num_samples, seq_len, hidden_size] of the block as it is now
+  std::map<std::string, int64_t> num_tokens;  ///< that a linear saw
+  std::map<std::string, at::Tensor> sample;   ///< [about sample_tokens, in_features] float32, taken by stride
+  at::Tensor outputs;                         ///< [num_samples, seq_len, hidden_size] of the block as it is now
 };
 
-/// One pass of all samples through `block`: xtx of the linears of `stages` and the block's outputs.
+/// One pass of all samples through `block`: xtx of the linears of `stages` and the block's outputs. Linears that saw
+/// fewer than experts.min_tokens tokens get the identity as their xtx.
 BlockStatistics collect_statistics(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
-                                   const at::Tensor& inputs, const Stages& stages);
+                                   const at::Tensor& inputs, const Stages& stages,
+                                   const ExpertCalibration& experts = {});
 
 /// As above for all stages, with mean_abs and every `stride`-th token of each stage's inputs.
 BlockStatistics collect_full_statistics(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,
-                                        const at::Tensor& inputs, int64_t stride);
+                                        const at::Tensor& inputs, int64_t stride,
+                                        const ExpertCalibration& experts = {});
 
 struct WalkOptions {
   /// Every block is given what the unquantised model gives it; otherwise what the quantised blocks before it give.
@@ -91,11 +95,14 @@ class BlockWalk {
 
  private:
   void step();
+  void report_experts();
   void restore();
 
   model::Model& model_;
   Context& context_;
   WalkOptions options_;
+  ExpertCalibration experts_;
+  std::map<std::string, int64_t> num_tokens_;  // of the current block's linears, by role
   int64_t num_blocks_;
   int64_t index_ = 0;
   at::Tensor inputs_;

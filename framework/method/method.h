@@ -19,11 +19,22 @@
 
 namespace aqlm_exp::method {
 
+/// How the experts of a mixture are calibrated. Routers are never quantised.
+struct ExpertCalibration {
+  /// Every expert is shown every token: balanced statistics, at num_experts / experts_per_token times the work.
+  /// Otherwise it sees the tokens that the router sends it.
+  bool all_tokens = false;
+  /// An expert linear that saw fewer tokens is rounded to nearest: its second moments are taken to be the identity,
+  /// under which GPTQ and AQLM know no error but the weights' own. At least 1.
+  int64_t min_tokens = 1;
+};
+
 struct Calibration {
   at::Tensor input_ids;  ///< [num_samples, seq_len] int64, on the CPU; undefined for methods that need none
   /// Statistics of every block are taken on what the unquantised model gives it, not on what the quantised blocks
   /// before it give: all of them can then be shared by all methods.
   bool original_activations = false;
+  ExpertCalibration experts = {};
 };
 
 /// What is known of one quantised linear. Metrics by name: rel_output_error, rel_weight_error, bits_per_weight,
