@@ -284,9 +284,10 @@ class CudaDecoder final : public EagerDecoder {
     const auto [cosines, sines] = model_.rotary->tables(options_.capacity);
     cosines_ = cosines.slice(0, 0, options_.capacity).slice(1, 0, shape.head_dim / 2).to(at::kFloat).contiguous();
     sines_ = sines.slice(0, 0, options_.capacity).slice(1, 0, shape.head_dim / 2).to(at::kFloat).contiguous();
-    // Enough blocks to fill the device, none with fewer than 64 tokens of a full cache.
+    // As many as the kernel would want of a full cache, while two blocks a multiprocessor can run at once.
     const int64_t rows = batch * shape.num_kv_heads;
-    splits_ = std::clamp<int64_t>(std::min(int64_t{132} / rows, options_.capacity / 64), 1, 32);
+    const auto wanted = static_cast<int64_t>(0.5 * std::sqrt(static_cast<double>(options_.capacity))) + 1;
+    splits_ = std::clamp<int64_t>(std::min(int64_t{264} / rows, wanted), 1, 64);
     partial_ = at::zeros({decode::attend_scratch_floats(attention(0, nullptr, nullptr, nullptr, 0, 0))},
                          on_device(at::kFloat));
     void* host = nullptr;
@@ -435,9 +436,8 @@ class CudaDecoder final : public EagerDecoder {
       } else if (block.has_fused_projections()) {
         qkv = block.qkv_proj.forward(normed_).contiguous();
       } else {
-        q = block.q_proj.forward(normed_).contiguous();
-        k = block.k_proj.forward(normed_).contiguous();
-        v = block.v_proj.forward(normed_).contiguous();
+        const auto parts = model::forward_together({&block.q_proj, &block.k_proj, &block.v_proj}, normed_);
+        q = parts[0].contiguous(), k = parts[1].contiguous(), v = parts[2].contiguous();
       }
     }
     if (q.defined()) {
@@ -474,8 +474,8 @@ class CudaDecoder final : public EagerDecoder {
           const auto halves = block.gate_up_proj.forward(normed_).chunk(2, -1);
           gate = halves[0].contiguous(), up = halves[1].contiguous();
         } else {
-          gate = block.gate_proj.forward(normed_).contiguous();
-          up = block.up_proj.forward(normed_).contiguous();
+          const auto parts = model::forward_together({&block.gate_proj, &block.up_proj}, normed_);
+          gate = parts[0].contiguous(), up = parts[1].contiguous();
         }
         check(decode::silu_mul_cuda({element_, gate.const_data_ptr(), up.const_data_ptr(), activated.data_ptr(),
                                      options_.batch * inter},

@@ -14,6 +14,7 @@
 #include "framework/config/suggestions.h"
 #include "framework/generate/generation_config.h"
 #include "framework/model/join.h"
+#include "framework/quant/released_weight.h"
 #include "framework/trial/device.h"
 
 namespace aqlm_exp::trial {
@@ -69,6 +70,15 @@ std::unique_ptr<backend::Backend> backend_named(std::string& name) {
   config::Node empty = config::Node::map();
   config::Reader reader(empty);
   return entry->maker(reader);
+}
+
+/// Drops codes that a backend holds in a form of its own.
+void release_quantised(model::Model& model) {
+  for (model::Linear* linear : model.linears()) {
+    if (linear->weight->is_quantised() && linear->op && linear->op->is_self_contained()) {
+      linear->weight = std::make_shared<quant::ReleasedWeight>(*linear->weight);
+    }
+  }
 }
 
 std::string dtype_text(at::ScalarType type) {
@@ -133,7 +143,8 @@ UsableModel load_usable(const UseRequest& request) {
                                   out.folder.string(), out.tokenizer->max_id(), out.model.embedding.size(0)));
     }
   }
-  out.model.prepare(*backend);
+  out.model.prepare(*backend, {.dtype = type, .batch = 1});
+  release_quantised(out.model);
   out.load_s = watch.elapsed_s();
   out.after_load = generate::read_memory(device);
   return out;
