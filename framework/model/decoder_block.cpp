@@ -88,8 +88,8 @@ at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
     const auto halves = gate_up_proj.forward(normed).chunk(2, -1);
     return down_proj.forward(activate(halves[0]) * halves[1]);
   }
-  const std::vector<at::Tensor> parts = forward_together({&gate_proj, &up_proj}, normed);
-  return down_proj.forward(activate(parts[0]) * parts[1]);
+  const std::vector<at::Tensor> halves = forward_together({&gate_proj, &up_proj}, normed);
+  return down_proj.forward(activate(halves[0]) * halves[1]);
 }
 
 at::Tensor DecoderBlock::run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,

@@ -14,7 +14,6 @@
 #include "framework/config/suggestions.h"
 #include "framework/generate/generation_config.h"
 #include "framework/model/join.h"
-#include "framework/quant/released_weight.h"
 #include "framework/trial/device.h"
 
 namespace aqlm_exp::trial {
@@ -28,8 +27,7 @@ constexpr std::string_view kBuiltin = "builtin:";
 bool looks_like_hub_name(const std::string& text) {
   const size_t slash = text.find('/');
   if (slash == std::string::npos || slash == 0 || text.find('/', slash + 1) != std::string::npos) return false;
-  return text.front() != '.' && slash + 1 < text.size() &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+  return text.front() != '.' && slash + 1 < text.size() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
            return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '/';
          });
 }
@@ -53,10 +51,6 @@ void check_folder(const fs::path& folder, const std::string& typed) {
 std::unique_ptr<backend::Backend> backend_named(std::string& name) {
   const auto& registry = backend::backends();
   const auto* entry = registry.find(name);
-  if (entry == nullptr && name == "auto") {
-    name = "dense";
-    entry = registry.find(name);
-  }
   if (entry == nullptr) {
     if (name == "triton" || name == "numba") {  // what the AQLM pages call theirs
       throw ConfigError(fmt::format("backend: got \"{}\"; here it is called {}", name,
@@ -70,15 +64,6 @@ std::unique_ptr<backend::Backend> backend_named(std::string& name) {
   config::Node empty = config::Node::map();
   config::Reader reader(empty);
   return entry->maker(reader);
-}
-
-/// Drops codes that a backend holds in a form of its own.
-void release_quantised(model::Model& model) {
-  for (model::Linear* linear : model.linears()) {
-    if (linear->weight->is_quantised() && linear->op && linear->op->is_self_contained()) {
-      linear->weight = std::make_shared<quant::ReleasedWeight>(*linear->weight);
-    }
-  }
 }
 
 std::string dtype_text(at::ScalarType type) {
@@ -123,7 +108,7 @@ UsableModel load_usable(const UseRequest& request) {
   if (fs::is_regular_file(out.folder)) {
     out.name = out.name == "config.json" ? out.folder.parent_path().filename().string() : out.folder.stem().string();
   }
-  if (request.random) out.name += " (random weights)";
+  if (request.random) out.name += request.scheme.empty() ? " (random weights)" : " (random " + request.scheme + ")";
   out.backend = request.backend;
   const std::unique_ptr<backend::Backend> backend = backend_named(out.backend);
   generate::reset_peaks(device);
@@ -131,20 +116,23 @@ UsableModel load_usable(const UseRequest& request) {
   out.before_load = generate::read_memory(device);
   const Stopwatch watch;
   if (request.random) {
-    out.model = model::random_model(config, device, type, request.seed);
+    std::optional<quant::CodeSpec> scheme;
+    if (!request.scheme.empty()) scheme = quant::parse_code_spec(request.scheme);
+    out.model = model::random_model(config, device, type, request.seed, scheme);
   } else {
     out.tokenizer = text::Tokenizer::load(out.folder);
     out.stop_tokens = generate::stop_tokens(out.folder, *out.tokenizer);
     out.model = model::load_model(out.folder, device, {.dtype = type});
     model::join_dense_projections(out.model);
     if (out.tokenizer->max_id() >= out.model.embedding.size(0)) {
-      throw DataError(fmt::format("{}: tokenizer.json has token id {}, the model's embedding has {} rows; they belong to "
-                                  "different models",
-                                  out.folder.string(), out.tokenizer->max_id(), out.model.embedding.size(0)));
+      throw DataError(
+          fmt::format("{}: tokenizer.json has token id {}, the model's embedding has {} rows; they belong to "
+                      "different models",
+                      out.folder.string(), out.tokenizer->max_id(), out.model.embedding.size(0)));
     }
   }
-  out.model.prepare(*backend, {.dtype = type, .batch = 1});
-  release_quantised(out.model);
+  out.model.prepare(*backend);
+  out.model.release_weights();  // a backend's own copy is enough to answer
   out.load_s = watch.elapsed_s();
   out.after_load = generate::read_memory(device);
   return out;
