@@ -10,7 +10,8 @@
 namespace aqlm_exp::app {
 
 trial::UseRequest ModelOptions::request(const std::string& model) const {
-  return {.model = model, .device = device, .dtype = dtype, .backend = backend};
+  return {
+      .model = model, .device = device, .dtype = dtype, .backend = backend, .random = false, .scheme = {}, .seed = 0};
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options, bool with_context) {
@@ -45,7 +46,8 @@ void add_answer_options(CLI::App& command, AnswerOptions& options) {
   command.add_option("--top-k", options.sampling.top_k, "the k most likely tokens; 0: all")->capture_default_str();
   command.add_option("--top-p", options.sampling.top_p, "the most likely tokens up to this share; 1: all")
       ->capture_default_str();
-  command.add_option("--min-p", options.sampling.min_p, "tokens with at least this share of the likeliest one's; 0: all")
+  command
+      .add_option("--min-p", options.sampling.min_p, "tokens with at least this share of the likeliest one's; 0: all")
       ->capture_default_str();
   command
       .add_option("--repetition-penalty", options.sampling.repetition_penalty,

@@ -26,6 +26,7 @@ int run_trial_program(const std::vector<std::string>& arguments) {
   add_generate_command(app);
   add_perf_command(app);
   add_tasks_command(app);
+  add_quantize_command(app, arguments);
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 pops from the back
   try {
     app.parse(reversed);

@@ -1,4 +1,5 @@
 // aqlm-exp-trial: the worker. `run` is one trial of a plan; the other commands are those of aqlm-exp that need tensors.
+#include <cstdio>
 #include <exception>
 #include <string>
 #include <vector>
@@ -6,11 +7,33 @@
 #include "experiments/app/trial_commands.h"
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/config/problem.h"
+
+namespace {
+
+/// Faults of a configuration with the lines they are in.
+template <typename ProblemError>
+int show_problems(const ProblemError& error) {
+  if (error.problems().empty()) {
+    aqlm_exp::log_error("{}", error.what());
+  } else {
+    std::string text = aqlm_exp::config::problems_to_text(error.problems());
+    if (text.empty() || text.back() != '\n') text += '\n';
+    std::fwrite(text.data(), 1, text.size(), stderr);
+  }
+  return static_cast<int>(error.exit_code());
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace aqlm_exp;
   try {
     return app::run_trial_program(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const config::CompositionError& e) {
+    return show_problems(e);
+  } catch (const config::OverrideSyntaxError& e) {
+    return show_problems(e);
   } catch (const Error& e) {
     log_error("{}", e.what());
     return static_cast<int>(e.exit_code());

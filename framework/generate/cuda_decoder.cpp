@@ -281,9 +281,10 @@ class CudaDecoder final : public EagerDecoder {
     const auto [cosines, sines] = model_.rotary->tables(options_.capacity);
     cosines_ = cosines.slice(0, 0, options_.capacity).slice(1, 0, shape.head_dim / 2).to(at::kFloat).contiguous();
     sines_ = sines.slice(0, 0, options_.capacity).slice(1, 0, shape.head_dim / 2).to(at::kFloat).contiguous();
-    // Enough blocks to fill the device, none with fewer than 64 tokens of a full cache.
+    // As many as the kernel would want of a full cache, while two blocks a multiprocessor can run at once.
     const int64_t rows = batch * shape.num_kv_heads;
-    splits_ = std::clamp<int64_t>(std::min(int64_t{132} / rows, options_.capacity / 64), 1, 32);
+    const auto wanted = static_cast<int64_t>(0.5 * std::sqrt(static_cast<double>(options_.capacity))) + 1;
+    splits_ = std::clamp<int64_t>(std::min(int64_t{264} / rows, wanted), 1, 64);
     partial_ = at::zeros({decode::attend_scratch_floats(attention(0, nullptr, nullptr, nullptr, 0, 0))},
                          on_device(at::kFloat));
     void* host = nullptr;

@@ -30,9 +30,12 @@ __device__ __forceinline__ float4* staged_at(float* staged, int64_t eight) {
 }
 constexpr int kSecondHalf = 32;  // float4s between the two
 
+constexpr int kEarlyNorm = 2;  // pieces of the norm's weight that a thread asks for before the predecessor has ended
+
 /// What the predecessor wrote is read past L1 (__ldcg): the read-only path could hold older values.
 template <typename T, int kBatch>
-__device__ void stage(const GemvCall& call, int64_t padded, float* staged, float* scratch) {
+__device__ void stage(const GemvCall& call, int64_t padded, const uint4 (&early_norm)[kEarlyNorm], float* staged,
+                      float* scratch) {
   const int64_t eights = padded / 8, full = call.inputs / 8;
 #pragma unroll
   for (int b = 0; b < kBatch; ++b) {
@@ -56,8 +59,10 @@ __device__ void stage(const GemvCall& call, int64_t padded, float* staged, float
       __syncthreads();  // scratch may still be read for the vector before
       const float scale = rsqrtf(block_sum(sum, scratch) / static_cast<float>(call.inputs) + call.eps);
       const T* weight = static_cast<const T*>(call.norm_weight);
-      for (int64_t i = threadIdx.x; i < full; i += kThreads) {  // the values that this thread staged
-        const uint4 packed = *reinterpret_cast<const uint4*>(weight + 8 * i);
+      int round = 0;
+      for (int64_t i = threadIdx.x; i < full; i += kThreads, ++round) {  // the values that this thread staged
+        uint4 packed = round == 0 ? early_norm[0] : early_norm[1];
+        if (round >= kEarlyNorm) packed = *reinterpret_cast<const uint4*>(weight + 8 * i);
         const float2 w0 = unpack2<T>(packed.x), w1 = unpack2<T>(packed.y), w2 = unpack2<T>(packed.z),
                      w3 = unpack2<T>(packed.w);
         float4* at = staged_at(out, i);
@@ -83,20 +88,25 @@ __device__ void stage(const GemvCall& call, int64_t padded, float* staged, float
   __syncthreads();
 }
 
+/// What is added to a row's product: its bias, and the old value. Asked for when the row begins.
+template <typename T>
+__device__ __forceinline__ float addend(const GemvCall& call, int64_t b, int64_t row) {
+  float sum = 0;
+  if (call.epilogue == Epilogue::kSiluMul) return sum;
+  if (call.bias) sum = to_float(static_cast<const T*>(call.bias)[row]);
+  if (call.epilogue == Epilogue::kAddFloat) sum += __ldcg(static_cast<const float*>(call.y) + b * call.rows + row);
+  return sum;
+}
+
 template <typename T>
 __device__ __forceinline__ void write(const GemvCall& call, int64_t b, int64_t row, float sum, float up) {
+  const int64_t at = b * call.rows + row;
   if (call.epilogue == Epilogue::kSiluMul) {
-    static_cast<T*>(call.y)[b * call.rows + row] = from_float<T>(sum / (1.0F + __expf(-sum)) * up);
-    return;
-  }
-  if (call.bias) sum += to_float(static_cast<const T*>(call.bias)[row]);
-  if (call.epilogue == Epilogue::kStore) {
-    static_cast<T*>(call.y)[b * call.rows + row] = from_float<T>(sum);
-  } else if (call.epilogue == Epilogue::kStoreFloat) {
-    static_cast<float*>(call.y)[b * call.rows + row] = sum;
+    static_cast<T*>(call.y)[at] = from_float<T>(sum / (1.0F + __expf(-sum)) * up);
+  } else if (call.epilogue == Epilogue::kStore) {
+    static_cast<T*>(call.y)[at] = from_float<T>(sum);
   } else {
-    float* y = static_cast<float*>(call.y) + b * call.rows + row;
-    *y = __ldcg(y) + sum;
+    static_cast<float*>(call.y)[at] = sum;
   }
 }
 
@@ -128,9 +138,21 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(GemvCall call) {
 
   uint4 next[kRows][kLoads];
   if (row < call.rows) fetch(row, 0, next);
+  uint4 early_norm[kEarlyNorm];
+#pragma unroll
+  for (int j = 0; j < kEarlyNorm; ++j) {
+    const int64_t i = (j * kThreads + threadIdx.x) * int64_t{8};
+    early_norm[j] = make_uint4(0, 0, 0, 0);
+    if (call.norm_weight && i < call.inputs) {
+      early_norm[j] = *reinterpret_cast<const uint4*>(static_cast<const T*>(call.norm_weight) + i);
+    }
+  }
   wait_for_previous();
   trigger_dependents();
-  stage<T, kBatch>(call, padded, staged, scratch);
+  float added[kBatch];
+#pragma unroll
+  for (int b = 0; b < kBatch; ++b) added[b] = lane == 0 && row < call.rows ? addend<T>(call, b, row) : 0.0F;
+  stage<T, kBatch>(call, padded, early_norm, staged, scratch);
 
   float sums[kRows][kBatch] = {};
   const uint32_t base = kernels::shared_address(staged);
@@ -166,9 +188,12 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(GemvCall call) {
     if (last) {
 #pragma unroll
       for (int b = 0; b < kBatch; ++b) {
-        const float sum = warp_sum(sums[0][b]);
+        const float sum = warp_sum(sums[0][b]) + added[b];  // of lane 0, which has it
         const float up = kRows == 2 ? warp_sum(sums[kRows - 1][b]) : 0.0F;
-        if (lane == 0) write<T>(call, b, row, sum, up);
+        if (lane == 0) {
+          write<T>(call, b, row, sum, up);
+          added[b] = next_row < call.rows ? addend<T>(call, b, next_row) : 0.0F;
+        }
 #pragma unroll
         for (int r = 0; r < kRows; ++r) sums[r][b] = 0;
       }
