@@ -63,6 +63,12 @@ std::string commits(const Diff& diff) {
   return {};
 }
 
+/// A number that one side lacks is a dash; NaN that was measured is NaN.
+std::string side_value(const MetricChange& change, bool is_a) {
+  const bool absent = change.why == (is_a ? "only in B" : "only in A");
+  return absent ? "–" : metric_text(change.metric, is_a ? change.a : change.b);
+}
+
 std::string delta(const MetricChange& change) {
   if (change.difference) {
     const PairedDifference& d = *change.difference;
@@ -110,10 +116,9 @@ std::string diff_text(const Diff& diff, const Dataset& a, const Dataset& b, size
       ++counts[change.change];
       if (change.change == Change::kEqual && !all) continue;
       if (change.change == Change::kNoise && !all) continue;
-      table.add_row(
-          {pair.title, change.metric, metric_text(change.metric, change.a), metric_text(change.metric, change.b),
-           change.change == Change::kEqual ? "" : delta(change), change_name(change.change), change.why},
-          change.change == Change::kUnexplained);
+      table.add_row({pair.title, change.metric, side_value(change, true), side_value(change, false),
+                     change.change == Change::kEqual ? "" : delta(change), change_name(change.change), change.why},
+                    change.change == Change::kUnexplained);
     }
   }
   const size_t total = diff.pairs.size();

@@ -166,7 +166,7 @@ def without_scripts(report, folder):
         browser.size(1280, 800)
         browser.open(report)
         tree = browser.cdp("DOMSnapshot.captureSnapshot", computedStyles=[])["strings"]
-        text = "\n".join(tree)
+        text = "\n".join(part for part in tree if "function" not in part)  # without the source of the script itself
         check("Which method is best at each bit budget" in text and "AQLM 2x7 g8" in text, "complete without scripts")
         check("Reset" not in text, "no control that needs a script is shown without one")
     finally:
