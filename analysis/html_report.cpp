@@ -198,7 +198,7 @@ class Page {
         "class=\"trials\" "
         "id=\"{0}-trials\">\n<caption class=\"vh\">All configurations</caption>\n<thead><tr>",
         group.id, e(suffix(group)), quality_metric(group) == results::metric::kKl ? "KL divergence" : "perplexity");
-    for (const TableColumn& column : table.columns) {
+    for (const ReportColumn& column : table.columns) {
       out_ += fmt::format("<th scope=\"col\" data-c=\"{}\"{}{} title=\"{}\">{}{}</th>", column.id,
                           column.number ? " class=\"n\"" : "", column.shown ? "" : " data-extra=\"\"",
                           e(column.description), e(column.title),
@@ -206,14 +206,14 @@ class Page {
     }
     out_ += "</tr></thead>\n<tbody>\n";
     std::string budget;
-    for (const TableRow& row : table.rows) {
+    for (const ReportRow& row : table.rows) {
       std::string css = row.verdict == "best" || row.verdict == "tie" ? row.verdict : "";
       if (row.budget != budget) css += css.empty() ? "first" : " first";
       budget = row.budget;
       out_ += fmt::format("<tr data-k=\"{}\"{}>", group.entries[row.entry].key,
                           css.empty() ? "" : " class=\"" + css + "\"");
       for (size_t i = 0; i < row.cells.size(); ++i) {
-        const TableCell& cell = row.cells[i];
+        const ReportCell& cell = row.cells[i];
         out_ += "<td";
         if (table.columns[i].number) out_ += " class=\"n\"";
         if (std::isfinite(cell.value)) out_ += fmt::format(" data-v=\"{:.9g}\"", cell.value);

@@ -23,12 +23,10 @@ Json texts(const std::vector<std::string>& values) {
 
 Json difference_json(const std::optional<PairedDifference>& difference) {
   if (!difference) return nullptr;
-  return {{"mean", number(difference->mean)},
-          {"low", number(difference->low)},
-          {"high", number(difference->high)},
-          {"p_value", number(difference->p_value)},
-          {"n", difference->n},
-          {"confidence", difference->confidence}};
+  return {{"mean", number(difference->mean)},           {"low", number(difference->low)},
+          {"high", number(difference->high)},           {"p_value", number(difference->p_value)},
+          {"num_blocks", difference->num_blocks},       {"method", difference->method},
+          {"ignores_seeds", difference->ignores_seeds}, {"confidence", difference->confidence}};
 }
 
 const char* verdict_name(Verdict verdict) {

@@ -42,14 +42,14 @@ void add_table(std::string& out, const Report& report, const Group& group) {
   }
   std::vector<std::string> header, rule;
   for (size_t i : shown) {
-    const TableColumn& column = table.columns[i];
+    const ReportColumn& column = table.columns[i];
     header.push_back(m(column.unit.empty() ? column.title : fmt::format("{} [{}]", column.title, column.unit)));
     rule.push_back(column.number ? "---:" : "---");
   }
   add_row(out, header);
   add_row(out, rule);
   for (size_t r = 0; r < std::min(table.rows.size(), kMaxRows); ++r) {
-    const TableRow& row = table.rows[r];
+    const ReportRow& row = table.rows[r];
     std::vector<std::string> cells;
     for (size_t i : shown) {
       std::string text = m(row.cells[i].text);

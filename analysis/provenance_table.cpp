@@ -70,10 +70,12 @@ std::vector<std::pair<std::string, std::string>> report_definitions(const Datase
                            "evaluation text, perplexity convention, hardware and build are ranked together.");
   definitions.emplace_back(
       "best, tie, worse",
-      "Each configuration is compared with the lowest of its budget window by window (paired Student interval of the "
-      "mean "
-      "difference). The confidence of each interval is raised so that all intervals of a budget hold together at 95 % "
-      "(Bonferroni). A configuration whose interval holds zero is a tie; one that does not is worse.");
+      "Each configuration is compared with the lowest of its budget on the same blocks of text (evaluation windows, or "
+      "documents): paired block bootstrap, 10,000 resamples, studentised; Student's interval over blocks where a "
+      "budget "
+      "has so many members that the bootstrap does not resolve its level; with several seeds, their spread is added "
+      "(Welch). The confidence of each interval is raised so that all intervals of a budget hold together at 95 % "
+      "(Bonferroni). A configuration whose interval holds zero is a tie; one whose interval does not is worse.");
   definitions.emplace_back(
       "repeats",
       "Trials that differ in nothing but seed and repeat are one configuration: its numbers are their "

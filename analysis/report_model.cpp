@@ -137,17 +137,15 @@ void gather_metrics(const Dataset& data, Entry& entry) {
   }
 }
 
-/// Values per window, averaged over the entry's repeats; empty when a trial lacks them.
-std::vector<double> window_values(const Dataset& data, const Entry& entry, const std::string& name) {
-  std::vector<double> sums;
+/// The blocks of each of an entry's trials; empty when a trial lacks them.
+std::vector<std::vector<statistics::Block>> entry_blocks(const Dataset& data, const Entry& entry,
+                                                         const std::string& name) {
+  std::vector<std::vector<statistics::Block>> runs;
   for (size_t row : entry.trials) {
-    const results::Samples* samples = find_samples(*data.rows[row].record, name);
-    if (samples == nullptr || (!sums.empty() && samples->values.size() != sums.size())) return {};
-    if (sums.empty()) sums.resize(samples->values.size(), 0);
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] += samples->values[i];
+    runs.push_back(window_blocks(*data.rows[row].record, name));
+    if (runs.back().empty()) return {};
   }
-  for (double& sum : sums) sum /= static_cast<double>(entry.trials.size());
-  return sums;
+  return runs;
 }
 
 /// Smaller first, NaN last; then perplexity, bits, key, so that the order is always the same.
@@ -169,16 +167,15 @@ Budget rank(const Dataset& data, const std::vector<Entry>& entries, std::vector<
   std::sort(members.begin(), members.end(),
             [&](size_t a, size_t b) { return ranks_before(entries[a], entries[b], budget.metric); });
   budget.confidence = 1 - (1 - kConfidence) / static_cast<double>(std::max<size_t>(members.size() - 1, 1));
-  const std::string samples = window_samples_name(budget.metric);
-  std::vector<double> best;
+  std::vector<std::vector<statistics::Block>> best;
   for (size_t i = 0; i < members.size(); ++i) {
     const Entry& entry = entries[members[i]];
     Standing standing{.entry = members[i], .verdict = Verdict::kUnknown, .difference = std::nullopt};
     if (i == 0) {
       if (!std::isnan(entry.value(budget.metric))) standing.verdict = Verdict::kBest;
-      best = window_values(data, entry, samples);
+      best = entry_blocks(data, entry, budget.metric);
     } else if (!best.empty()) {
-      standing.difference = paired_difference(best, window_values(data, entry, samples), budget.confidence);
+      standing.difference = paired_difference(best, entry_blocks(data, entry, budget.metric), budget.confidence);
       if (standing.difference) {
         standing.verdict = standing.difference->excludes_zero() ? Verdict::kWorse : Verdict::kTie;
       }
@@ -387,7 +384,8 @@ Measured measure_trial(const TrialRecord& record, const results::Metric& stored)
   Measured measured{.value = stored.value, .low = stored.ci_low, .high = stored.ci_high, .n = 1};
   if (std::isfinite(measured.low) || std::isfinite(measured.high)) return measured;
   if (stored.name == metric::kPerplexity || stored.name == metric::kKl) {
-    if (const results::Samples* samples = find_samples(record, window_samples_name(stored.name))) {
+    if (const results::Samples* samples =
+            find_samples(record, stored.name == metric::kKl ? "window_kl" : "window_loss")) {
       if (const auto interval = mean_interval(samples->values, kConfidence)) {
         const bool exponential = stored.name == metric::kPerplexity;
         measured.low = exponential ? std::exp(interval->low) : std::max(interval->low, 0.0);
@@ -402,10 +400,6 @@ Measured measure_trial(const TrialRecord& record, const results::Metric& stored)
     }
   }
   return measured;
-}
-
-std::string window_samples_name(const std::string& metric_name) {
-  return metric_name == metric::kKl ? "window_kl" : "window_loss";
 }
 
 std::vector<bool> pareto_front(const std::vector<double>& x, const std::vector<double>& y, bool x_higher_is_better) {

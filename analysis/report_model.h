@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "analysis/dataset.h"
-#include "analysis/statistics.h"
+#include "analysis/paired_windows.h"
 
 namespace aqlm_exp::analysis {
 
@@ -103,8 +103,5 @@ Measured measure_trial(const results::TrialRecord& record, const results::Metric
 
 /// Marks the members of the Pareto front of `y` (lower is better) against `x`; points with NaN are on no front.
 std::vector<bool> pareto_front(const std::vector<double>& x, const std::vector<double>& y, bool x_higher_is_better);
-
-/// "nats/token" comparisons stand on samples of this name for a ranking metric: "window_kl", "window_loss".
-std::string window_samples_name(const std::string& metric);
 
 }  // namespace aqlm_exp::analysis

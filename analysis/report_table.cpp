@@ -40,7 +40,7 @@ std::string verdict_word(Verdict verdict) {
   return "unknown";
 }
 
-TableCell metric_cell(const Entry& entry, const std::string& name) {
+ReportCell metric_cell(const Entry& entry, const std::string& name) {
   const Measured* measured = entry.find(name);
   if (measured == nullptr || (entry.baseline && name == metric::kQuantiseS)) return {.text = "–"};
   return {.text = metric_text(name, measured->value), .value = measured->value};
@@ -121,14 +121,14 @@ class Builder {
   }
 
  private:
-  void add(TableColumn column) { table_.columns.push_back(std::move(column)); }
+  void add(ReportColumn column) { table_.columns.push_back(std::move(column)); }
 
   void row(size_t index, const std::string& budget, const std::string& verdict, const Standing* standing) {
     const Entry& entry = group_.entries[index];
-    TableRow row{.entry = index, .budget = budget, .verdict = verdict, .cells = {}};
+    ReportRow row{.entry = index, .budget = budget, .verdict = verdict, .cells = {}};
     size_t key = 0;
-    for (const TableColumn& column : table_.columns) {
-      TableCell cell;
+    for (const ReportColumn& column : table_.columns) {
+      ReportCell cell;
       if (column.id == "verdict") {
         cell.text = verdict_text(verdict);
       } else if (column.id == "budget") {
@@ -236,9 +236,10 @@ Headline headline(const Report& report, const Group& group, const Budget& budget
   out.command = report.data->rows[best.trials.front()].command;
   const auto describe = [&](const Standing& standing) {
     const PairedDifference& d = *standing.difference;
-    return fmt::format("{} nats/token of {} ({} % interval, paired over {} windows, {})",
+    return fmt::format("{} nats/token of {} ({} % interval, {} over {} blocks of text, {})",
                        interval_text(d.mean, d.low, d.high, true), budget.metric == metric::kKl ? "KL" : "loss",
-                       significant(budget.confidence * 100, budget.confidence > 0.99 ? 4 : 3), d.n, p_text(d.p_value));
+                       significant(budget.confidence * 100, budget.confidence > 0.99 ? 4 : 3), d.method, d.num_blocks,
+                       p_text(d.p_value));
   };
   if (!ties.empty()) {
     out.badge = "tie";

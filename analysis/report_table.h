@@ -9,25 +9,25 @@
 
 namespace aqlm_exp::analysis {
 
-struct TableColumn {
+struct ReportColumn {
   std::string id = {};  ///< [a-z0-9_]+: metric name, "param_quant_nbits", "trial", ...
   std::string title = {}, unit = {}, description = {};
   bool number = false;
   bool shown = true;  ///< by default; the others are there for who asks
 };
-struct TableCell {
+struct ReportCell {
   std::string text = {};                                    ///< ready to read, not escaped
   double value = std::numeric_limits<double>::quiet_NaN();  ///< for sorting; NaN where there is no number
 };
-struct TableRow {
+struct ReportRow {
   size_t entry = 0;
   std::string budget = {};   ///< heading it stands under; "unquantised" for the baseline
   std::string verdict = {};  ///< "best", "tie", "worse", "unknown", "baseline"
-  std::vector<TableCell> cells = {};
+  std::vector<ReportCell> cells = {};
 };
 struct MainTable {
-  std::vector<TableColumn> columns = {};
-  std::vector<TableRow> rows = {};  ///< the unquantised model, then each budget best first
+  std::vector<ReportColumn> columns = {};
+  std::vector<ReportRow> rows = {};  ///< the unquantised model, then each budget best first
 };
 
 MainTable main_table(const Report& report, const Group& group);

@@ -8,7 +8,7 @@ namespace aqlm_exp::plot {
 namespace {
 
 constexpr const char* kLight =
-    "--bg:#fff;--fg:#1b1f24;--muted:#57606a;--grid:#e4e7eb;--axis:#6e7781;--dom:#767c84;--halo:#fff;"
+    "--bg:#fff;--fg:#1b1f24;--muted:#57606a;--grid:#e4e7eb;--axis:#6e7781;--dom:#6c727a;--halo:#fff;"
     "--s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#cc79a7;--s4:#e69f00;--s5:#56b4e9;--s6:#1b1f24";
 constexpr const char* kDark =
     "--bg:#14171c;--fg:#e8eaed;--muted:#a4adb8;--grid:#2b3038;--axis:#8b949e;--dom:#8f96a0;--halo:#14171c;"

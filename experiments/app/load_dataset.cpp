@@ -46,6 +46,8 @@ analysis::TrialRow load_row(const plan::Plan& plan, const plan::PlannedTrial& tr
       try {
         row.record = results::read_published(out.results_dir(), trial.id);
         row.status = "completed";
+        // Reports work on blocks; values per token would fill the memory of a large sweep.
+        std::erase_if(row.record->samples, [](const results::Samples& s) { return s.name.rfind("token_", 0) == 0; });
       } catch (const StorageError& error) {
         row.status = "damaged";
         row.failure_class = "storage";

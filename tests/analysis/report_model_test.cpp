@@ -108,7 +108,7 @@ TEST(BuildReport, NanIsListedAndNeverBest) {
   EXPECT_EQ(group.budgets[0].standings[1].verdict, Verdict::kWorse);
   const MainTable table = main_table(report, group);
   bool shown = false;
-  for (const TableCell& cell : table.rows.back().cells) shown = shown || cell.text == "NaN";
+  for (const ReportCell& cell : table.rows.back().cells) shown = shown || cell.text == "NaN";
   EXPECT_TRUE(shown);
 }
 
