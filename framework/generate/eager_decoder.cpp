@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "framework/base/error.h"
+#include "kernels/platform/cuda_graph.h"
 
 namespace aqlm_exp::generate {
 
@@ -39,6 +40,12 @@ void EagerDecoder::feed(int64_t sequence, std::span<const int32_t> tokens) {
   const at::Tensor hidden = model_.forward_cached(ids.to(model_.device()), one);
   lengths_[row] = one.num_tokens;
   pending_[row] = model_.logits(hidden.slice(1, -1)).reshape({-1});
+}
+
+void EagerDecoder::finish() {
+  if (model_.device().is_cuda() && kernels::device_wait() != kernels::Status::kOk) {
+    throw InternalError(fmt::format("[generate] waiting for the GPU: {}", kernels::cuda_error_text()));
+  }
 }
 
 void EagerDecoder::truncate(int64_t sequence, int64_t num_tokens) {

@@ -17,7 +17,7 @@ class EagerDecoder : public Decoder {
   std::vector<int32_t> next() override;
   int64_t num_tokens(int64_t sequence) const override { return lengths_[static_cast<size_t>(sequence)]; }
   void truncate(int64_t sequence, int64_t num_tokens) override;
-  void finish() override {}
+  void finish() override;
   int64_t capacity() const override { return cache_.capacity; }
   int64_t batch() const override { return options_.batch; }
   std::string description() const override { return "eager"; }

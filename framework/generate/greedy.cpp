@@ -37,15 +37,15 @@ Speed measure_speed(const model::Model& model, std::span<const int32_t> text, co
 
 std::vector<backend::Profile::Share> kernel_shares(const model::Model& model, std::span<const int32_t> text,
                                                    const SpeedOptions& options) {
-  const c10::NoGradGuard no_grad;
-  const at::Tensor prompt = as_ids(text.first(static_cast<size_t>(options.prompt_tokens)), model.device());
-  const at::TensorOptions id_options = at::TensorOptions().dtype(at::kLong).device(model.device());
-  model::KvCache cache = model.make_cache(1, options.prompt_tokens + options.decode_tokens);
-  int64_t token = next_token(model, prompt, cache);
+  // A replayed graph runs no LinearOp that a profile could time.
+  const auto decoder = make_decoder(
+      model, {.batch = 1, .capacity = options.prompt_tokens + options.decode_tokens + 1, .cuda_graph = false});
+  decoder->feed(0, text.first(static_cast<size_t>(options.prompt_tokens)));
+  const SamplingOptions sampling = SamplingOptions::greedy();
+  decoder->start({&sampling, 1}, {}, options.decode_tokens + 1);
+  decoder->next();  // the first token belongs to the prompt
   backend::Profile profile(model.device());
-  for (int64_t i = 0; i < options.decode_tokens; ++i) {
-    token = next_token(model, at::full({1, 1}, token, id_options), cache);
-  }
+  for (int64_t i = 0; i < options.decode_tokens; ++i) decoder->next();
   return profile.shares();
 }
 
