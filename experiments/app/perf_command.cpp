@@ -19,7 +19,7 @@ struct Arguments {
   ModelOptions use;
   AnswerOptions answer;
   PerfOptions perf;
-  std::string hdf5;
+  std::string hdf5, scheme;
   uint64_t random_seed = 0;
   bool random = false, json = false, no_question = false;
 };
@@ -28,6 +28,9 @@ void perf(const Arguments& arguments) {
   PerfOptions options = arguments.perf;
   options.generate = arguments.answer.generate_options();
   options.system = arguments.answer.system;
+  if (!arguments.scheme.empty() && !arguments.random) {
+    throw UsageError("--scheme: got it without --random; it says what random weights are stored as");
+  }
   options.context = arguments.use.context;
   options.cuda_graph = !arguments.use.no_cuda_graph;
   if (arguments.no_question) options.question.clear();
@@ -36,6 +39,7 @@ void perf(const Arguments& arguments) {
     trial::UseRequest request = arguments.use.request(name);
     request.random = arguments.random;
     request.seed = arguments.random_seed;
+    request.scheme = arguments.scheme;
     models.push_back(trial::load_usable(request));
   }
   if (models.front().tokenizer == std::nullopt && options.prompt_lengths.empty() && options.answer_lengths.empty()) {
@@ -81,6 +85,8 @@ void add_perf_command(CLI::App& app) {
   add_answer_options(*command, arguments->answer);
   command->add_flag("--random", arguments->random,
                     "random weights of a shape: MODEL is a config.json, or a folder with one");
+  command->add_option("--scheme", arguments->scheme,
+                      "with --random: linears as additive codes, MxN or \"MxN gG\", e.g. 2x8");
   command->add_option("--random-seed", arguments->random_seed, "of the weights")->capture_default_str();
   command->add_option("--hdf5", arguments->hdf5, "folder for one result file a model (docs/results-format.md)");
   command->add_flag("--json", arguments->json, "one JSON document");

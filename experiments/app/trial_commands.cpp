@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <iostream>
 
+#include "experiments/app/foreign_options.h"
 #include "framework/base/build_info.h"
 #include "framework/base/error.h"
 
 namespace aqlm_exp::app {
 
 int run_trial_program(const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && arguments.front() == "quantize") refuse_foreign_options("quantize", arguments);
   CLI::App app{"aqlm-exp-trial: the worker of aqlm-exp", "aqlm-exp-trial"};
   app.require_subcommand(1);
   app.set_version_flag("--version", build_info().version + " (" + build_info().build_id + ")");

@@ -199,6 +199,7 @@ class ScalarOp final : public CudaOp {
     codes_ = codes.to(device);
     scales_ = scales.to(device);
     levels_ = half_on(operands.levels, device);
+    whole_zeros_ = operands.zero_points.defined() && operands.zero_points.equal(operands.zero_points.round());
     if (operands.x_perm.defined()) {
       x_perm_ = operands.x_perm.to(device);
       x_order_ = x_perm_.to(at::kLong);
@@ -220,6 +221,7 @@ class ScalarOp final : public CudaOp {
     call.packed_codes = codes_.const_data_ptr();
     call.packed_scales = scales_.const_data_ptr();
     call.levels = address(levels_);
+    call.whole_zero_points = whole_zeros_;
     call.stream = stream;
     call.programmatic = true;
     return call;
@@ -243,6 +245,7 @@ class ScalarOp final : public CudaOp {
 
   scalar_matvec::ScalarShape shape_;
   at::Tensor codes_, scales_, levels_, x_perm_, x_order_;
+  bool whole_zeros_ = false;
 };
 
 /// Packed additive codes of one scheme: up to four linears in one launch while a token or two are decoded.

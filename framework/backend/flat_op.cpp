@@ -60,8 +60,9 @@ at::Tensor FlatOp::forward(const at::Tensor& x) const {
 
 DenseOp::DenseOp(const quant::Weight& weight, const at::Tensor& bias, at::ScalarType dtype) {
   const c10::NoGradGuard no_grad;
-  matrix_ = weight.dequantise().detach().to(dtype);
-  if (bias.defined()) bias_ = bias.detach().to(dtype);
+  matrix_ = weight.dequantise().detach();
+  if (weight.is_quantised()) matrix_ = matrix_.to(dtype);  // a dense weight has the dtype that it was loaded in
+  if (bias.defined()) bias_ = bias.detach().to(matrix_.scalar_type());
 }
 
 at::Tensor DenseOp::forward(const at::Tensor& x) const {

@@ -51,7 +51,7 @@ quant::Scheme scheme_of(const quant::Weight& weight) {
   } else if (const auto* code = dynamic_cast<const ScalarWeight*>(&weight)) {
     scheme.kind = Kind::kScalar;
     scheme.nbits = code->code().nbits;
-    scheme.group_size = code->code().group_size;
+    scheme.group_size = code->code().group_size < code->in_features() ? code->code().group_size : -1;
     scheme.axis = code->code().axis;
   } else if (const auto* blocks = dynamic_cast<const Blockwise4Weight*>(&weight)) {
     scheme.kind = Kind::kTable4;

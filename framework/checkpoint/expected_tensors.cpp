@@ -9,6 +9,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/checkpoint/scalar_tensors.h"
 
 namespace aqlm_exp::checkpoint {
 namespace {
@@ -110,7 +111,7 @@ class Verifier {
   CheckpointSummary run() {
     summary_.experts = find_layout();
     for (const ExpectedTensor& expected : expected_tensors(config_, summary_.experts)) {
-      if (expected.quantisable && check_quantised(expected)) continue;
+      if (expected.quantisable && (check_quantised(expected) || check_scalar(expected))) continue;
       check_dense(expected.name, expected.shape);
     }
     if (config_.tie_word_embeddings && checkpoint_.find(kHead) != nullptr) {
@@ -160,12 +161,14 @@ class Verifier {
     const std::string module = expected.name.substr(0, expected.name.rfind(".weight"));
     const bool has_codes = checkpoint_.find(module + ".codes") != nullptr;
     if (!has_codes) return false;
-    if (!config_.aqlm)
+    const OwnLinear* own = own_linear(module);
+    if (own != nullptr && !own->additive) fail(module + ".codes", "is there, but config.json calls the linear scalar");
+    if (own == nullptr && !config_.aqlm)
       fail(module + ".codes", "is there, but config.json has no quantization_config with quant_method aqlm");
     if (checkpoint_.find(expected.name) != nullptr) {
       fail(expected.name, "is stored both dense and as codes; delete one of them");
     }
-    const AqlmLayout& layout = *config_.aqlm;
+    const AqlmLayout& layout = own != nullptr ? *own->additive : *config_.aqlm;
     const int64_t out = expected.shape[0];
     const int64_t in = expected.shape[1];
     if (out % layout.out_group_size != 0 || in % layout.in_group_size != 0) {
@@ -193,6 +196,50 @@ class Verifier {
     }
     if (!is_weight_dtype(scales.dtype)) {
       fail(scales.name, fmt::format("has type {}, need F32, F16, BF16 or F64", dtype_name(scales.dtype)));
+    }
+    summary_.quantised.push_back(module);
+    return true;
+  }
+
+  const OwnLinear* own_linear(const std::string& module) const {
+    const auto found = config_.own.find(module);
+    return found == config_.own.end() ? nullptr : &found->second;
+  }
+
+  /// The same for integers with scales and zero points.
+  bool check_scalar(const ExpectedTensor& expected) {
+    const std::string module = expected.name.substr(0, expected.name.rfind(".weight"));
+    const OwnLinear* own = own_linear(module);
+    if (own != nullptr && own->additive) fail(module + ".codes", "is missing; config.json calls the linear additive");
+    const bool stored = own != nullptr || (config_.scalar && (checkpoint_.find(module + ".qweight") != nullptr ||
+                                                              checkpoint_.find(module + ".W_q") != nullptr));
+    if (!stored) return false;
+    if (checkpoint_.find(expected.name) != nullptr) {
+      fail(expected.name, "is stored both dense and quantised; delete one of them");
+    }
+    const ScalarLayout& layout = own != nullptr ? *own->scalar : *config_.scalar;
+    const int64_t out = expected.shape[0], in = expected.shape[1];
+    if (own == nullptr) {
+      if (const std::string reason = scalar_shape_refusal(layout, out, in); !reason.empty()) {
+        fail(expected.name, fmt::format("cannot be stored as {} of {} bits: {}", layout.method, layout.nbits, reason));
+      }
+    } else if (layout.axis == 0 && out * in % layout.group_size != 0) {
+      fail(expected.name, fmt::format("{} weights do not divide into groups of {}", out * in, layout.group_size));
+    }
+    for (const ScalarTensor& tensor :
+         own != nullptr ? own_scalar_tensors(layout, out, in) : scalar_tensors(layout, out, in)) {
+      const std::string name = module + tensor.suffix;
+      if (!tensor.required && checkpoint_.find(name) == nullptr) continue;
+      const TensorInfo& info = find(name, tensor.shape);
+      if (tensor.kind == ScalarTensor::Kind::kAny) continue;
+      if (info.shape != tensor.shape) {
+        fail(name, fmt::format("has shape {}, quantization_config implies {}", shape_text(info.shape),
+                               shape_text(tensor.shape)));
+      }
+      const bool fits = tensor.kind == ScalarTensor::Kind::kInt32  ? info.dtype == Dtype::kI32
+                        : tensor.kind == ScalarTensor::Kind::kByte ? info.dtype == Dtype::kU8
+                                                                   : is_weight_dtype(info.dtype);
+      if (!fits) fail(name, fmt::format("has type {}, which the layout does not have there", dtype_name(info.dtype)));
     }
     summary_.quantised.push_back(module);
     return true;

@@ -14,6 +14,7 @@
 #include "framework/base/log.h"
 #include "framework/base/strict_json.h"
 #include "framework/checkpoint/families.h"
+#include "framework/checkpoint/quantisation_config.h"
 
 namespace aqlm_exp::checkpoint {
 namespace {
@@ -24,6 +25,7 @@ constexpr int64_t kMaxHidden = 1 << 20;
 constexpr int64_t kMaxIntermediate = 1 << 22;
 constexpr int64_t kMaxHeads = 1 << 14;
 constexpr int64_t kMaxExperts = 4096;
+constexpr int64_t kMaxExpertsInAll = 1 << 15;  // three tensors each: bounds what checking a folder costs
 constexpr int64_t kMaxVocab = 1 << 24;
 constexpr int64_t kMaxPositions = int64_t{1} << 32;
 constexpr double kTiny = std::numeric_limits<double>::min();  // "positive" as a lower bound
@@ -208,30 +210,6 @@ std::vector<std::string> read_strings(const JsonFields& in, std::string_view key
   return values;
 }
 
-std::optional<AqlmLayout> read_quantisation(const JsonFields& in) {
-  if (in.has("aqlm")) {
-    in.fail("aqlm", "UNKNOWN",
-            "a checkpoint from before February 2024, whose layout is not read; load it in Python with its own "
-            "modelling code "
-            "and save it again, or take a newer upload");
-  }
-  const auto quantisation = in.object_if("quantization_config");
-  if (!quantisation) return std::nullopt;
-  const std::string method = quantisation->text("quant_method");
-  if (method != "aqlm") {
-    quantisation->fail("quant_method", "UNKNOWN",
-                       fmt::format("got \"{}\", only \"aqlm\" checkpoints are read; start from the unquantised model",
-                                   method.substr(0, 64)));
-  }
-  AqlmLayout layout;
-  layout.num_codebooks = quantisation->integer_or("num_codebooks", 1, 1, 64);
-  layout.nbits_per_codebook = quantisation->integer_or("nbits_per_codebook", 16, 1, 16);
-  layout.in_group_size = quantisation->integer_or("in_group_size", 8, 1, 1024);
-  layout.out_group_size = quantisation->integer_or("out_group_size", 1, 1, 1024);
-  layout.not_quantised = read_strings(*quantisation, "linear_weights_not_to_quantize", 1'000'000);
-  return layout;
-}
-
 /// Heads, sizes and biases.
 void read_shapes(const JsonFields& in, const Family& family, ModelConfig& model) {
   model.hidden_size = in.integer("hidden_size", 1, kMaxHidden);
@@ -299,6 +277,11 @@ void read_moe(const JsonFields& in, const Family& family, ModelConfig& model) {
     in.fail("num_experts_per_tok", "MISMATCH",
             fmt::format("got {}, the model has {} experts", moe.experts_per_token, moe.num_experts));
   }
+  if (moe.num_experts * model.num_layers > kMaxExpertsInAll) {
+    in.fail(other ? rule.other_experts_key : rule.experts_key, "RANGE",
+            fmt::format("got {} experts in each of {} layers, need at most {} in all", moe.num_experts,
+                        model.num_layers, kMaxExpertsInAll));
+  }
   moe.intermediate_size = in.integer_or(rule.size_key, rule.expert_size, 1, kMaxIntermediate);
   if (rule.shared_size > 0) {
     moe.shared_intermediate_size =
@@ -349,7 +332,7 @@ ModelConfig parse_model_config(std::string_view text, std::string_view where) {
   model.bos_token_ids = read_token_ids(in, "bos_token_id");
   model.eos_token_ids = read_token_ids(in, "eos_token_id");
   model.dtype = in.has("dtype") ? in.text("dtype") : in.text_or("torch_dtype", "");
-  model.aqlm = read_quantisation(in);
+  read_quantisation(in, model);
   if (in.has("auto_map")) {
     log_info("{}: auto_map names Python code in the model folder; it is not run, the built-in \"{}\" is used", where,
              model.model_type);

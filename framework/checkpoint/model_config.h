@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -45,6 +46,24 @@ struct AqlmLayout {
   std::vector<std::string> not_quantised;  ///< linear_weights_not_to_quantize as stored
 
   int64_t codebook_size() const { return int64_t{1} << nbits_per_codebook; }
+};
+
+/// Integers with a scale and a zero point a group: `quantization_config` with quant_method gptq, awq or hqq, and
+/// linears of our own format.
+struct ScalarLayout {
+  std::string method;  ///< "gptq", "awq", "hqq"
+  int64_t nbits = 4;
+  int64_t group_size = 128;         ///< -1: a whole row
+  int64_t axis = 1;                 ///< hqq: 0 has groups across rows
+  bool symmetric = false;           ///< every zero point is 2^(nbits-1)
+  bool zeros_minus_one = false;     ///< gptq's first format stores zero points less one; its second does not
+  bool integer_zero_points = true;  ///< false: real ones, as HQQ has them
+};
+
+/// One linear of our own format, in which every linear has a setting of its own.
+struct OwnLinear {
+  std::optional<AqlmLayout> additive;  ///< one of the two is there
+  std::optional<ScalarLayout> scalar;
 };
 
 /// A mixture of experts in place of the MLP of some or all layers.
@@ -89,8 +108,11 @@ struct ModelConfig {
   std::vector<int64_t> windows;  ///< [num_layers]: attention window in tokens, the token itself counted; 0 = no window
   std::vector<int64_t> bos_token_ids;
   std::vector<int64_t> eos_token_ids;
-  std::string dtype;  ///< "bfloat16"; empty if not stated
-  std::optional<AqlmLayout> aqlm;
+  std::string dtype;                     ///< "bfloat16"; empty if not stated
+  std::optional<AqlmLayout> aqlm;        ///< linears that have .codes are stored so
+  std::optional<ScalarLayout> scalar;    ///< linears that have .qweight (gptq, awq) or .W_q (hqq)
+  std::map<std::string, OwnLinear> own;  ///< by module path: quant_method "aqlm-exp"
+  bool is_quantised() const { return aqlm || scalar || !own.empty(); }
 };
 
 /// Checks a config.json.

@@ -250,17 +250,14 @@ class CudaDecoder final : public EagerDecoder {
     bool any = false;
     for (const model::Linear* linear : {&block.q_proj, &block.k_proj, &block.v_proj}) {
       any = any || linear->bias.defined();
-      parts.push_back(linear->bias.defined()
-                          ? linear->bias.to(type_)
-                          : at::zeros({linear->weight->out_features()}, model_.embedding.options()));
+      parts.push_back(linear->bias.defined() ? linear->bias.to(type_)
+                                             : at::zeros({linear->weight->out_features()}, model_.embedding.options()));
     }
     return any ? at::cat(parts, 0) : at::Tensor();
   }
 
   void allocate() {
-    const auto on_device = [&](at::ScalarType type) {
-      return at::TensorOptions().dtype(type).device(model_.device());
-    };
+    const auto on_device = [&](at::ScalarType type) { return at::TensorOptions().dtype(type).device(model_.device()); };
     const int64_t batch = options_.batch, hidden = model_.embedding.size(1), vocab = model_.output.size(0);
     const model::BlockShape& shape = model_.blocks.front().shape;
     int64_t inter = 0;
@@ -333,8 +330,8 @@ class CudaDecoder final : public EagerDecoder {
     call.batch = options_.batch, call.num_heads = shape.num_heads, call.num_kv_heads = shape.num_kv_heads;
     call.head_dim = shape.head_dim, call.capacity = options_.capacity, call.num_splits = splits_;
     call.window = shape.window;
-    call.scale = static_cast<float>(
-        shape.attention_scale > 0 ? shape.attention_scale : 1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
+    call.scale = static_cast<float>(shape.attention_scale > 0 ? shape.attention_scale
+                                                              : 1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
     call.q = q, call.k = k, call.v = v, call.q_stride = q_stride, call.kv_stride = kv_stride;
     if (block.q_norm.defined()) call.q_norm = block.q_norm.const_data_ptr();
     if (block.k_norm.defined()) call.k_norm = block.k_norm.const_data_ptr();
@@ -435,9 +432,8 @@ class CudaDecoder final : public EagerDecoder {
       } else if (block.has_fused_projections()) {
         qkv = block.qkv_proj.forward(normed_).contiguous();
       } else {
-        q = block.q_proj.forward(normed_).contiguous();
-        k = block.k_proj.forward(normed_).contiguous();
-        v = block.v_proj.forward(normed_).contiguous();
+        const auto parts = model::forward_together({&block.q_proj, &block.k_proj, &block.v_proj}, normed_);
+        q = parts[0].contiguous(), k = parts[1].contiguous(), v = parts[2].contiguous();
       }
     }
     if (q.defined()) {
@@ -474,12 +470,12 @@ class CudaDecoder final : public EagerDecoder {
           const auto halves = block.gate_up_proj.forward(normed_).chunk(2, -1);
           gate = halves[0].contiguous(), up = halves[1].contiguous();
         } else {
-          gate = block.gate_proj.forward(normed_).contiguous();
-          up = block.up_proj.forward(normed_).contiguous();
+          const auto halves = model::forward_together({&block.gate_proj, &block.up_proj}, normed_);
+          gate = halves[0].contiguous(), up = halves[1].contiguous();
         }
-        check(decode::silu_mul_cuda({element_, gate.const_data_ptr(), up.const_data_ptr(), activated.data_ptr(),
-                                     options_.batch * inter},
-                                    order()),
+        check(decode::silu_mul_cuda(
+                  {element_, gate.const_data_ptr(), up.const_data_ptr(), activated.data_ptr(), options_.batch * inter},
+                  order()),
               "SiLU");
       }
     }

@@ -12,16 +12,14 @@ namespace aqlm_exp::generate {
 std::vector<int32_t> greedy(const model::Model& model, std::span<const int32_t> prompt, int64_t num_tokens) {
   if (prompt.empty()) throw DataError("[greedy] the prompt is empty; give at least one token");
   if (num_tokens <= 0) return {};
-  const auto decoder =
-      make_decoder(model, {.batch = 1, .capacity = static_cast<int64_t>(prompt.size()) + num_tokens});
+  const auto decoder = make_decoder(model, {.batch = 1, .capacity = static_cast<int64_t>(prompt.size()) + num_tokens});
   const std::vector<int32_t> copy(prompt.begin(), prompt.end());
   return generate(*decoder, {&copy, 1}, {.max_new_tokens = num_tokens, .sampling = SamplingOptions::greedy()})[0]
       .tokens;
 }
 
 Speed measure_speed(const model::Model& model, std::span<const int32_t> text, const SpeedOptions& options) {
-  const auto decoder = make_decoder(
-      model, {.batch = 1, .capacity = options.prompt_tokens + options.decode_tokens + 1});
+  const auto decoder = make_decoder(model, {.batch = 1, .capacity = options.prompt_tokens + options.decode_tokens + 1});
   const SpeedTest prefill{SpeedTest::Kind::kPrefill, options.prompt_tokens, 0};
   const SpeedTest decode{SpeedTest::Kind::kDecode, options.decode_tokens, options.prompt_tokens};
   Speed speed;

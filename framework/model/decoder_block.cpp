@@ -88,20 +88,25 @@ at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
     const auto halves = gate_up_proj.forward(normed).chunk(2, -1);
     return down_proj.forward(activate(halves[0]) * halves[1]);
   }
-  const std::vector<at::Tensor> parts = forward_together({&gate_proj, &up_proj}, normed);
-  return down_proj.forward(activate(parts[0]) * parts[1]);
+  const std::vector<at::Tensor> halves = forward_together({&gate_proj, &up_proj}, normed);
+  return down_proj.forward(activate(halves[0]) * halves[1]);
+}
+
+at::Tensor DecoderBlock::after_attention(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
+                                         const CachePlace& place) const {
+  const at::Tensor attended = attend_cached(rms_norm(hidden, input_norm, shape.rms_norm_eps), rotary, cache, place);
+  return hidden + (has_sandwich_norms() ? rms_norm(attended, post_attention_norm, shape.rms_norm_eps) : attended);
+}
+
+at::Tensor DecoderBlock::mlp_input(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {
+  return rms_norm(after_attention(hidden, rotary, nullptr, {}), mlp_norm(), shape.rms_norm_eps);
 }
 
 at::Tensor DecoderBlock::run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
                              const CachePlace& place) const {
-  const auto norm = [this](const at::Tensor& x, const at::Tensor& weight) {
-    return rms_norm(x, weight, shape.rms_norm_eps);
-  };
-  const bool sandwich = has_sandwich_norms();
-  const at::Tensor attended = attend_cached(norm(hidden, input_norm), rotary, cache, place);
-  const at::Tensor h = hidden + (sandwich ? norm(attended, post_attention_norm) : attended);
-  const at::Tensor fed = mlp(norm(h, mlp_norm()));
-  return h + (sandwich ? norm(fed, post_mlp_norm) : fed);
+  const at::Tensor h = after_attention(hidden, rotary, cache, place);
+  const at::Tensor fed = mlp(rms_norm(h, mlp_norm(), shape.rms_norm_eps));
+  return h + (has_sandwich_norms() ? rms_norm(fed, post_mlp_norm, shape.rms_norm_eps) : fed);
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {

@@ -60,6 +60,8 @@ class DecoderBlock {
 
   /// Attention alone: normed input → output of o_proj. What AWQ inspects for {q, k, v}.
   at::Tensor attention(const at::Tensor& normed, const RotaryEmbedding& rotary) const;
+  /// What the MLP reads: hidden states of the block's input → [batch, tokens, hidden_size], normed.
+  at::Tensor mlp_input(const at::Tensor& hidden, const RotaryEmbedding& rotary) const;
   /// MLP or experts alone: normed input → output of down_proj.
   at::Tensor mlp(const at::Tensor& normed) const;
   at::Tensor activate(const at::Tensor& x) const;
@@ -80,6 +82,8 @@ class DecoderBlock {
  private:
   at::Tensor attend_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
                            const CachePlace& place) const;
+  at::Tensor after_attention(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
+                             const CachePlace& place) const;
   at::Tensor run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
                  const CachePlace& place) const;
 };

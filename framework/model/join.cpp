@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "framework/base/error.h"
+#include "framework/quant/additive_weight.h"
 
 namespace aqlm_exp::model {
 namespace {
@@ -36,6 +37,24 @@ void assign_rows(const std::vector<Linear*>& linears, const at::Tensor& joined) 
   }
 }
 
+/// Codes uniform, codewords normal, one scale for all rows: elements have the standard deviation 1 / sqrt(columns).
+std::shared_ptr<quant::Weight> random_codes(const quant::CodeSpec& scheme, int64_t rows, int64_t columns,
+                                            at::Device device) {
+  const auto options = at::TensorOptions().device(device);
+  const int64_t out_groups = rows / scheme.out_group_size, in_groups = columns / scheme.in_group_size;
+  const at::Tensor codes = at::empty({out_groups, in_groups, scheme.num_codebooks}, options.dtype(at::kInt))
+                               .random_(0, scheme.codebook_size());
+  const at::Tensor books =
+      at::empty({scheme.num_codebooks, scheme.codebook_size(), scheme.out_group_size, scheme.in_group_size},
+                options.dtype(at::kFloat))
+          .normal_();
+  const double scale = 1.0 / std::sqrt(static_cast<double>(columns * scheme.num_codebooks));
+  const at::Tensor scales = at::full({out_groups, 1, 1, 1}, scale, options.dtype(at::kFloat));
+  auto weight = std::make_shared<quant::AdditiveWeight>(scheme, codes, books, scales);
+  weight->round_to_storage();
+  return weight;
+}
+
 }  // namespace
 
 void join_dense_projections(Model& model) {
@@ -55,11 +74,13 @@ void join_dense_projections(Model& model) {
   }
 }
 
-Model random_model(const checkpoint::ModelConfig& config, at::Device device, at::ScalarType dtype, uint64_t seed) {
+Model random_model(const checkpoint::ModelConfig& config, at::Device device, at::ScalarType dtype, uint64_t seed,
+                   const std::optional<quant::CodeSpec>& scheme) {
   if (config.moe) {
-    throw ConfigError(fmt::format("random model: {}: got a mixture of experts, need a dense model; take another "
-                                  "config.json, e.g. Qwen2's",
-                                  config.model_type));
+    throw ConfigError(
+        fmt::format("random model: {}: got a mixture of experts, need a dense model; take another "
+                    "config.json, e.g. Qwen2's",
+                    config.model_type));
   }
   const c10::NoGradGuard no_grad;
   const auto options = at::TensorOptions().dtype(dtype).device(device);
@@ -73,7 +94,12 @@ Model random_model(const checkpoint::ModelConfig& config, at::Device device, at:
     Linear out;
     out.name = block + "." + part + "." + role;
     out.role = role;
-    out.weight = std::make_shared<quant::DenseWeight>(matrix(rows, columns));
+    if (scheme) {
+      scheme->check_shape(out.name, rows, columns);
+      out.weight = random_codes(*scheme, rows, columns, device);
+    } else {
+      out.weight = std::make_shared<quant::DenseWeight>(matrix(rows, columns));
+    }
     if (bias) out.bias = at::zeros({rows}, options);
     return out;
   };

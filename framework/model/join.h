@@ -1,7 +1,10 @@
 // Dense matrices that read the same input, stored as one, so that one product does for all of them.
 #pragma once
 
+#include <optional>
+
 #include "framework/model/model.h"
+#include "framework/quant/code_spec.h"
 
 namespace aqlm_exp::model {
 
@@ -12,7 +15,9 @@ void join_dense_projections(Model& model);
 
 /// A model of a family's shape with random weights, for measurements: normal with the standard deviation that makes
 /// activations keep their size, norms of one, biases of zero. Made on the device; projections are joined.
-/// @throws ConfigError for a mixture of experts
-Model random_model(const checkpoint::ModelConfig& config, at::Device device, at::ScalarType dtype, uint64_t seed);
+/// @param scheme the linears as additive codes drawn at random, in the place of dense matrices
+/// @throws ConfigError for a mixture of experts; DataError where the groups of `scheme` do not tile a matrix
+Model random_model(const checkpoint::ModelConfig& config, at::Device device, at::ScalarType dtype, uint64_t seed,
+                   const std::optional<quant::CodeSpec>& scheme = {});
 
 }  // namespace aqlm_exp::model

@@ -3,12 +3,14 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <map>
+
 #include "framework/base/error.h"
 #include "framework/checkpoint/checkpoint.h"
 #include "framework/checkpoint/expected_tensors.h"
 #include "framework/model/mapped_weight.h"
 #include "framework/model/model.h"
-#include "framework/quant/additive_weight.h"
+#include "framework/model/quantised_layouts.h"
 
 namespace aqlm_exp::model {
 namespace {
@@ -17,7 +19,12 @@ class Loader {
  public:
   Loader(std::shared_ptr<const checkpoint::Checkpoint> files, const checkpoint::ModelConfig& config,
          checkpoint::ExpertLayout experts, at::Device device, const LoadOptions& options)
-      : files_(std::move(files)), config_(config), experts_(experts), device_(device), options_(options) {}
+      : files_(std::move(files)), config_(config), experts_(experts), device_(device), options_(options) {
+    if (!config.is_quantised()) return;
+    for (checkpoint::ExpectedTensor& tensor : checkpoint::expected_tensors(config, experts)) {
+      if (tensor.quantisable) shapes_[tensor.name.substr(0, tensor.name.rfind(".weight"))] = std::move(tensor.shape);
+    }
+  }
 
   at::Tensor tensor(const std::string& name) const { return read_tensor(*files_, name).to(options_.dtype).to(device_); }
 
@@ -84,20 +91,8 @@ class Loader {
     Linear out;
     out.name = path;
     out.role = role;
-    if (config_.aqlm && has(path + ".codes")) {
-      const checkpoint::AqlmLayout& layout = *config_.aqlm;
-      const quant::CodeSpec spec{layout.num_codebooks, layout.nbits_per_codebook, layout.in_group_size,
-                                 layout.out_group_size};
-      // Codes are stored as signed integers wrapped in nbits: the low bits are the code.
-      const at::Tensor codes =
-          read_tensor(*files_, path + ".codes").to(at::kInt).bitwise_and(spec.codebook_size() - 1).to(device_);
-      const auto floats = [&](const char* part) {
-        return read_tensor(*files_, path + part).to(at::kFloat).to(device_);
-      };
-      out.weight = std::make_shared<quant::AdditiveWeight>(spec, codes, floats(".codebooks"), floats(".scales"));
-    } else {
-      out.weight = dense(path + ".weight");
-    }
+    if (config_.is_quantised()) out.weight = read_quantised(*files_, config_, path, shapes_.at(path), device_);
+    if (!out.weight) out.weight = dense(path + ".weight");
     if (has(path + ".bias")) out.bias = tensor(path + ".bias");
     return out;
   }
@@ -149,6 +144,7 @@ class Loader {
   checkpoint::ExpertLayout experts_;
   at::Device device_;
   LoadOptions options_;
+  std::map<std::string, std::vector<int64_t>> shapes_;  // of the linears of a quantised model, by module path
 };
 
 }  // namespace

@@ -70,7 +70,7 @@ MappedWeight::MappedWeight(std::shared_ptr<const checkpoint::Checkpoint> files, 
 
 at::Tensor MappedWeight::dequantise() const {
   const c10::NoGradGuard no_grad;
-  return read_tensor(*files_, name_, first_, rows_).to(dtype_).to(device_);
+  return read_tensor(*files_, name_, first_, rows_).to(device_).to(dtype_);
 }
 
 quant::BitCount MappedWeight::bits() const {

@@ -97,11 +97,10 @@ Model Model::clone() const {
   return copy;
 }
 
-void Model::prepare(const backend::Backend& backend, backend::Target target) {
+void Model::prepare(const backend::Backend& backend, int64_t batch) {
   const c10::NoGradGuard no_grad;
-  if (target.model_bytes == 0) {
-    for (const Linear* linear : linears()) target.model_bytes += linear->weight->bits().total_bits() / 8;
-  }
+  backend::Target target{.dtype = embedding.scalar_type(), .batch = batch};
+  for (const Linear* linear : linears()) target.model_bytes += linear->weight->bits().total_bits() / 8;
   for (DecoderBlock& block : blocks) {
     for (const std::vector<Linear*>& stage : block.stages()) {
       std::vector<std::shared_ptr<const backend::LinearOp>> ops;
@@ -127,7 +126,7 @@ void Model::clear_ops() {
 
 void Model::release_weights() {
   for (Linear* linear : linears()) {
-    if (linear->op && linear->op->is_self_contained()) {
+    if (linear->weight->is_quantised() && linear->op && linear->op->is_self_contained()) {
       linear->weight = std::make_shared<quant::ReleasedWeight>(*linear->weight);
     }
   }

@@ -48,8 +48,8 @@ class Model {
   Model clone() const;
 
   /// Has `backend` prepare every linear, and those that share an input together. Needed before evaluation; undone by
-  /// clear_ops(). target.model_bytes is filled in where it is 0.
-  void prepare(const backend::Backend& backend, backend::Target target = {});
+  /// clear_ops(). @param batch tokens of a decoding step that backends which measure should look at
+  void prepare(const backend::Backend& backend, int64_t batch = 1);
   void clear_ops();
   /// Lets go of the weights behind operations that hold all they need: only the backend's own copies stay in memory.
   /// Such a model runs, but cannot be prepared, quantised or stored again.

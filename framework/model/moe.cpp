@@ -13,7 +13,10 @@ Routing Moe::route(const at::Tensor& tokens) const {
 
 at::Tensor Moe::forward(const at::Tensor& x, const std::function<at::Tensor(const at::Tensor&)>& activation) const {
   const auto run = [&](const Expert& expert, const at::Tensor& rows) {
-    return expert.down_proj.forward(activation(expert.gate_proj.forward(rows)) * expert.up_proj.forward(rows));
+    return [&] {
+      const std::vector<at::Tensor> halves = forward_together({&expert.gate_proj, &expert.up_proj}, rows);
+      return expert.down_proj.forward(activation(halves[0]) * halves[1]);
+    }();
   };
   const at::Tensor tokens = x.reshape({-1, x.size(-1)});  // [num_tokens, hidden_size]
   const Routing routing = route(tokens);

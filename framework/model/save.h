@@ -30,6 +30,29 @@ std::string aqlm_refusal(const Model& model);
 ///         float16 cannot hold; StorageError
 void save_aqlm(const Model& model, const std::filesystem::path& folder, const SaveOptions& options);
 
+/// Layouts of scalar methods, as their published loaders read them.
+enum class ScalarFormat {
+  kGptq,  ///< AutoGPTQ / GPTQModel: integer zero points, groups along rows, act-order through g_idx
+  kAwq,   ///< AutoAWQ GEMM: 4 bits, groups along rows in plain order
+  kHqq,   ///< hqq's own state in safetensors, as transformers 4.47 and later 4.x load it
+};
+
+/// Why save_scalar cannot write this model so, and what to use instead; empty if it can.
+std::string scalar_refusal(const Model& model, ScalarFormat format);
+
+/// Writes a model whose linears are all ScalarWeights of one setting; linears left dense are listed as such.
+/// GPTQ: zero points are stored less one (checkpoint_format "gptq"), unless one of them is 0: then as they are
+/// ("gptq_v2"). @throws as save_aqlm
+void save_scalar(const Model& model, ScalarFormat format, const std::filesystem::path& folder,
+                 const SaveOptions& options);
+
+/// Why save_own cannot write this model; empty if it can: every mixture of additive and scalar settings.
+std::string own_refusal(const Model& model);
+
+/// Our own layout (quant_method "aqlm-exp", docs/families.md): every linear with a setting of its own. Only aqlm-exp
+/// reads it. @throws as save_aqlm
+void save_own(const Model& model, const std::filesystem::path& folder, const SaveOptions& options);
+
 /// What a model card says besides how to load the model.
 struct CardFacts {
   std::string base_model;  ///< "Qwen/Qwen2.5-7B", or a folder's name

@@ -28,6 +28,8 @@ at::Tensor wrapped(const quant::AdditiveWeight& weight) {
   return at::where(codes >= size / 2, codes - size, codes);
 }
 
+}  // namespace
+
 void add_additive(TensorExport& out, const Linear& linear) {
   const auto weight = std::dynamic_pointer_cast<quant::AdditiveWeight>(linear.weight);
   out.add(linear.name + ".codes", code_type(weight->spec().nbits_per_codebook), weight->codes().sizes().vec(),
@@ -37,6 +39,8 @@ void add_additive(TensorExport& out, const Linear& linear) {
     return weight->scales().view({-1, 1, 1, 1});
   });
 }
+
+namespace {
 
 std::string quantisation_config(const quant::CodeSpec& spec, const TensorExport& tensors) {
   // transformers 4 compares full parameter names, transformers 5 matches module names: both forms are listed.

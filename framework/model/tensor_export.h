@@ -42,6 +42,9 @@ class TensorExport {
   std::vector<std::string> dense_names_, dense_modules_;
 };
 
+/// codes, codebooks and scales of a linear whose weight is an AdditiveWeight, as the Hugging Face AQLM layout has them.
+void add_additive(TensorExport& out, const Linear& linear);
+
 /// The source's config.json with the given quantization_config (a JSON text) and float16 as its type.
 /// @throws DataError as load_model_config
 std::string export_config(const Model& model, const std::filesystem::path& source, const std::string& quantisation);

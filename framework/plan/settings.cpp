@@ -39,6 +39,8 @@ void read_keys(config::Reader& in, ExpSettings& settings, std::vector<std::strin
   l.env = launcher.texts("env", {.doc = "further environment variables for workers"});
   config::Reader output = in.section("output", {.doc = "where results go"});
   settings.output_dir = output.text("dir", {.fallback = "", .doc = "output folder; empty: runs/<config name>"});
+  settings.output_json = output.flag(
+      "json", {.fallback = false, .doc = "quantize: figures as JSON as well, in <folder>/performance_results"});
   config::Reader report = in.section("report", {.doc = "what tables show"});
   budgets = report.texts("budgets", {.doc = "upper bounds of the bit budgets, bits per weight"});
 }

@@ -28,6 +28,7 @@ struct LauncherSettings {
 struct ExpSettings {
   LauncherSettings launcher;
   std::string output_dir;                            ///< exp.output.dir; empty: runs/<config name>
+  bool output_json = false;                          ///< exp.output.json: performance figures as JSON as well
   std::vector<double> budgets = {2.25, 3.25, 4.25};  ///< exp.report.budgets, bits per weight, ascending
 };
 

@@ -53,7 +53,7 @@ struct Sweep {
   at::Tensor book_order;    ///< [groups, books] int32 for kOneBook, or undefined
 };
 
-/// Can `run` do this sweep on its device? See nearest_supported; kStages runs on the CPU only.
+/// Can `run` do this sweep on its device? See nearest_supported; on a GPU kStages takes up to 32 candidates.
 bool supported(const Sweep& sweep);
 /// @param codes [rows, groups, books] int32, natural order of groups; changed in place
 /// @return [rows] float32: the rows' loss, or for coordinate descent its change

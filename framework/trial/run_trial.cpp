@@ -64,6 +64,7 @@ class Trial {
     metric("peak_host_mib", static_cast<double>(usage.ru_maxrss) / 1024.0, "MiB",
            "largest resident memory of the worker", results::Direction::kMin, false);
     record_.duration_s = whole.elapsed_s();
+    if (options_.on_quantised) options_.on_quantised(quantised);
     return std::move(record_);
   }
 

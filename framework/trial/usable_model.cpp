@@ -27,8 +27,7 @@ constexpr std::string_view kBuiltin = "builtin:";
 bool looks_like_hub_name(const std::string& text) {
   const size_t slash = text.find('/');
   if (slash == std::string::npos || slash == 0 || text.find('/', slash + 1) != std::string::npos) return false;
-  return text.front() != '.' && slash + 1 < text.size() &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+  return text.front() != '.' && slash + 1 < text.size() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
            return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '/';
          });
 }
@@ -52,10 +51,6 @@ void check_folder(const fs::path& folder, const std::string& typed) {
 std::unique_ptr<backend::Backend> backend_named(std::string& name) {
   const auto& registry = backend::backends();
   const auto* entry = registry.find(name);
-  if (entry == nullptr && name == "auto") {
-    name = "dense";
-    entry = registry.find(name);
-  }
   if (entry == nullptr) {
     if (name == "triton" || name == "numba") {  // what the AQLM pages call theirs
       throw ConfigError(fmt::format("backend: got \"{}\"; here it is called {}", name,
@@ -109,9 +104,11 @@ UsableModel load_usable(const UseRequest& request) {
     type = dtype_named(config.dtype);
   }
   out.dtype = dtype_text(type);
-  out.name = request.random && fs::is_regular_file(out.folder) ? out.folder.parent_path().filename().string()
-                                                               : out.folder.filename().string();
-  if (request.random) out.name += " (random weights)";
+  out.name = out.folder.filename().string();
+  if (fs::is_regular_file(out.folder)) {
+    out.name = out.name == "config.json" ? out.folder.parent_path().filename().string() : out.folder.stem().string();
+  }
+  if (request.random) out.name += request.scheme.empty() ? " (random weights)" : " (random " + request.scheme + ")";
   out.backend = request.backend;
   const std::unique_ptr<backend::Backend> backend = backend_named(out.backend);
   generate::reset_peaks(device);
@@ -119,19 +116,23 @@ UsableModel load_usable(const UseRequest& request) {
   out.before_load = generate::read_memory(device);
   const Stopwatch watch;
   if (request.random) {
-    out.model = model::random_model(config, device, type, request.seed);
+    std::optional<quant::CodeSpec> scheme;
+    if (!request.scheme.empty()) scheme = quant::parse_code_spec(request.scheme);
+    out.model = model::random_model(config, device, type, request.seed, scheme);
   } else {
     out.tokenizer = text::Tokenizer::load(out.folder);
     out.stop_tokens = generate::stop_tokens(out.folder, *out.tokenizer);
     out.model = model::load_model(out.folder, device, {.dtype = type});
     model::join_dense_projections(out.model);
     if (out.tokenizer->max_id() >= out.model.embedding.size(0)) {
-      throw DataError(fmt::format("{}: tokenizer.json has token id {}, the model's embedding has {} rows; they belong to "
-                                  "different models",
-                                  out.folder.string(), out.tokenizer->max_id(), out.model.embedding.size(0)));
+      throw DataError(
+          fmt::format("{}: tokenizer.json has token id {}, the model's embedding has {} rows; they belong to "
+                      "different models",
+                      out.folder.string(), out.tokenizer->max_id(), out.model.embedding.size(0)));
     }
   }
   out.model.prepare(*backend);
+  out.model.release_weights();  // a backend's own copy is enough to answer
   out.load_s = watch.elapsed_s();
   out.after_load = generate::read_memory(device);
   return out;

@@ -1,4 +1,5 @@
-// A model folder made ready to answer: weights, tokenizer, device, dtype and backend, as chat, generate and perf use it.
+// A model folder made ready to answer: weights, tokenizer, device, dtype and backend, as chat, generate and perf use
+// it.
 #pragma once
 
 #include <filesystem>
@@ -14,12 +15,13 @@
 namespace aqlm_exp::trial {
 
 struct UseRequest {
-  std::string model;              ///< a Hugging Face folder, "builtin:models/..." too; with `random` a config.json
-  std::string device = "auto";    ///< cpu, cuda, cuda:N, auto
-  std::string dtype = "auto";     ///< float32, float16, bfloat16; auto: float32 on a CPU, on a GPU the model's own
-  std::string backend = "auto";   ///< a backend's name; auto where there is none of that name: dense
-  bool random = false;            ///< random weights of the shape that a config.json states, no tokenizer
-  uint64_t seed = 0;              ///< of random weights
+  std::string model;             ///< a Hugging Face folder, "builtin:models/..." too; with `random` a config.json
+  std::string device = "auto";   ///< cpu, cuda, cuda:N, auto
+  std::string dtype = "auto";    ///< float32, float16, bfloat16; auto: float32 on a CPU, on a GPU the model's own
+  std::string backend = "auto";  ///< a backend's name
+  bool random = false;           ///< random weights of the shape that a config.json states, no tokenizer
+  std::string scheme;            ///< of random weights: "2x8", "1x16 g16": additive codes; empty: dense
+  uint64_t seed = 0;             ///< of random weights
 };
 
 struct UsableModel {
@@ -35,7 +37,8 @@ struct UsableModel {
   std::string about() const;  ///< "cpu, float32, backend dense"
 };
 
-/// @throws ConfigError for a device, dtype or backend that is not there; DataError for files that cannot be used. A hub's
+/// @throws ConfigError for a device, dtype or backend that is not there; DataError for files that cannot be used. A
+/// hub's
 ///         name ("Qwen/Qwen2.5-3B") is answered with the command that downloads it
 UsableModel load_usable(const UseRequest& request);
 

@@ -26,7 +26,7 @@ kernels::Status nearest_cuda(const NearestShape& shape, const NearestCall& call,
 int64_t accumulate_cuda_workspace_bytes(const NearestShape& shape) noexcept;
 kernels::Status accumulate_cuda(const NearestShape& shape, const AccumulateCall& call, const CudaRun& run) noexcept;
 
-/// Group sizes 4, 8 and 16; kExact, and kOneBook for up to kMaxBooks books. Pointers 16-byte aligned.
+/// Group sizes 4, 8 and 16; kExact, kOneBook, and kStages with up to 32 candidates. Pointers 16-byte aligned.
 /// One kernel runs a whole sweep (of up to 512 groups); two small ones before it make the tables that its rows share.
 kernels::Status sweep_cuda_supports(const SweepShape& shape, SweepKind kind, SweepSearch search,
                                     int32_t candidates) noexcept;

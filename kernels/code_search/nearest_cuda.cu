@@ -38,6 +38,64 @@ __global__ void __launch_bounds__(gpu::kThreads, 1) nearest_kernel(const __grid_
   }
 }
 
+/// Books that fit into shared memory: a thread holds four queries and walks the whole book, which all threads of a warp
+/// read from the same address. Per tile of 32 queries the kernel above spends more on merging lanes than on 256 scores.
+constexpr int kSmallBook = 512, kSmallThreads = 128, kSmallQueries = 4;
+
+template <int G>
+__global__ void __launch_bounds__(kSmallThreads) nearest_small_kernel(const __grid_constant__ NearestParams p) {
+  extern __shared__ __align__(16) float shared[];
+  float *book = shared, *bias = shared + p.codewords * G;  // [codewords][G], [codewords]
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < p.codewords * G; i += kSmallThreads) book[i] = __ldg(p.book + i);
+  int64_t have = -1;
+  for (int64_t tile = blockIdx.x; tile < p.batches * p.tiles_per_batch; tile += gridDim.x) {
+    const int64_t batch = tile / p.tiles_per_batch;
+    if (batch != have) {
+      __syncthreads();  // everyone is done with the last batch's bias
+      for (int i = thread; i < p.codewords; i += kSmallThreads) bias[i] = __ldg(p.bias + batch * p.bias_pitch + i);
+      have = batch;
+      __syncthreads();
+    }
+    const int64_t first = tile % p.tiles_per_batch * (kSmallThreads * kSmallQueries) + thread;
+    float u[kSmallQueries][G], best[kSmallQueries];
+    int where[kSmallQueries];
+#pragma unroll
+    for (int q = 0; q < kSmallQueries; ++q) {
+      best[q] = gpu::kInfinity;
+      where[q] = 0;
+      const int64_t r = first + q * kSmallThreads;
+#pragma unroll
+      for (int d = 0; d < G; d += 4) {
+        float4 v = make_float4(0, 0, 0, 0);
+        if (r < p.rows) v = __ldg(reinterpret_cast<const float4*>(p.queries + (batch * p.rows + r) * G + d));
+        u[q][d] = -2 * v.x, u[q][d + 1] = -2 * v.y, u[q][d + 2] = -2 * v.z, u[q][d + 3] = -2 * v.w;
+      }
+    }
+#pragma unroll 2
+    for (int k = 0; k < p.codewords; ++k) {
+      float word[G];
+#pragma unroll
+      for (int d = 0; d < G; d += 4) gpu::unpack(*reinterpret_cast<const float4*>(book + k * G + d), word + d);
+      const float start = bias[k];
+#pragma unroll
+      for (int q = 0; q < kSmallQueries; ++q) {
+        float score = start;
+#pragma unroll
+        for (int d = 0; d < G; ++d) score = fmaf(u[q][d], word[d], score);
+        if (score < best[q]) best[q] = score, where[q] = k;
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < kSmallQueries; ++q) {
+      const int64_t r = first + q * kSmallThreads;
+      if (r >= p.rows) continue;
+      p.index[batch * p.rows + r] = where[q];
+      if (p.score) p.score[batch * p.rows + r] = best[q];
+    }
+  }
+}
+
 template <int G>
 Status run_nearest(const NearestShape& shape, const NearestCall& call, const CudaRun& run) noexcept {
   const auto stream = static_cast<cudaStream_t>(run.stream);
@@ -54,9 +112,19 @@ Status run_nearest(const NearestShape& shape, const NearestCall& call, const Cud
     p.bias = norms;
     if (!call.metric) p.bias_pitch = 0;
   }
-  const int64_t tiles = shape.batches * p.tiles_per_batch, sms = kernels::multiprocessors();
+  const int64_t sms = kernels::multiprocessors();
   if (sms == 0) return Status::kNoDevice;
   kernels::Launch how;
+  if (shape.codewords <= kSmallBook) {
+    p.tiles_per_batch = (shape.rows + kSmallThreads * kSmallQueries - 1) / (kSmallThreads * kSmallQueries);
+    const int64_t tiles = shape.batches * p.tiles_per_batch, most = sms * 8;
+    how.grid = dim3(static_cast<unsigned>(tiles < most ? tiles : most));
+    how.block = dim3(kSmallThreads);
+    how.shared_bytes = shape.codewords * (G + 1) * 4;
+    how.stream = stream;
+    return kernels::launch<nearest_small_kernel<G>>(how, p);
+  }
+  const int64_t tiles = shape.batches * p.tiles_per_batch;
   how.grid = dim3(static_cast<unsigned>(tiles < sms ? tiles : sms));
   how.block = dim3(gpu::kThreads);
   how.stream = stream;

@@ -25,7 +25,8 @@ constexpr int kChunk = 32, kStages = 3;  // second codewords of a stage
 constexpr int kErrorChunk = 64;          // errors staged at a time
 constexpr int64_t kSegment = 512;        // groups whose tables exist at a time: 128 MiB of them for pairs
 
-enum class Search { kBook, kPairs, kEachBook };
+enum class Search { kBook, kPairs, kEachBook, kStages };
+constexpr int kCandidates = 32;  // partial sums of kStages: a lane each
 
 struct Params {
   const float *target, *feedback, *metric, *scales, *books;
@@ -38,6 +39,7 @@ struct Params {
   int64_t rows, inputs, groups;
   int64_t first_group, last_group;   // of this launch: whole column blocks
   int num_books, codewords, chunks;  // chunks of a table
+  int candidates;                    // of kStages
   bool descent, first_launch;
 };
 
@@ -50,6 +52,14 @@ __device__ __forceinline__ void wait_async() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+/// Partial sums of one row, two sets in turn.
+template <int G>
+struct Partials {
+  float score[2][kCandidates];
+  float minus2u[2][kCandidates][G];
+  uint16_t codes[2][kCandidates][kMaxBooks];
+};
+
 template <int G, int R, Search S>
 struct Shared {
   static constexpr int kPitch =
@@ -58,12 +68,15 @@ struct Shared {
   static constexpr int kLines = S == Search::kPairs ? R * kPairs + kPairs * kPitch : 0;
   gpu::Found<R> found;
   float target[R][kColumns];
+  float given[R][kColumns];  // the block of p.target, nothing added
   float minus2u[R][G];
   float error[R][G];
   float moved[R][G];
   float feedback[G][kColumns];  // this group's rows, the rest of the block
   float metric[2][G * G];
-  float scale[R], inverse[R];
+  float scale[R], inverse[R], shift[R];
+  float longest, unused[3];  // of the second book's words
+  Partials<G> partials[S == Search::kStages ? R : 1];
   union {
     float reduce[kReduce];
     float lines[kLines > 0 ? kLines : 1];  // first [R][256], second [256][kPitch]
@@ -93,11 +106,13 @@ class Sweep {
     }
     for (int i = thread; i < G * G; i += kThreads) s.metric[p.first_group & 1][i] = p.metric[p.first_group * G * G + i];
     if constexpr (S == Search::kPairs) {
-      last_chunk = (p.last_group - p.first_group) * p.chunks;
-      fetch_table(0);
-      commit_async();
-      fetch_table(1);
-      commit_async();
+      find_longest();
+      chunks_left = static_cast<int>(p.last_group - p.first_group) * p.chunks;
+      source = p.tables + thread * 4;
+      for (int i = 0; i < kStages - 1; ++i) {
+        fetch_table();
+        commit_async();
+      }
     }
     constexpr int kPerBlock = kColumns / G;
     for (int64_t first = p.first_group; first < p.last_group; first += kPerBlock) {
@@ -159,8 +174,10 @@ class Sweep {
     for (int i = thread; i < R * kColumns; i += kThreads) {
       const int r = i / kColumns, c = i % kColumns;
       float value = 0;
+      s.given[r][c] = 0;
       if (r < here && c < columns) {
         value = p.target[(row0 + r) * p.inputs + natural((column0 + c) / G) * G + c % G];
+        s.given[r][c] = value;
         if (column0 > 0)
           for (int w = 0; w < kSplit; ++w) value += s.reduce[(w * R + r) * kColumns + c];
       }
@@ -181,6 +198,8 @@ class Sweep {
       queries(position, at, -1);
       if constexpr (S == Search::kPairs)
         search_pairs(position);
+      else if constexpr (S == Search::kStages)
+        search_stages(position);
       else
         gpu::search_book<G, R>(&s.minus2u[0][0], p.books, norms_of(position, 0), p.codewords, s.found);
       settle(position, at);
@@ -253,80 +272,112 @@ class Sweep {
   __device__ const float* table_of(int64_t position) const {
     return p.tables + (position - p.first_group) * p.chunks * (kChunk * kPairs);
   }
-  __device__ void fetch_table(int64_t chunk) {
-    if (chunk >= last_chunk) return;
-    const float* from = p.tables + chunk * (kChunk * kPairs);
-    float* to = s.table[chunk % kStages];
+  /// The next chunk into the stage that the last one has left.
+  __device__ void fetch_table() {
+    if (chunks_left-- <= 0) return;
+    float* to = s.table[fetch_stage] + thread * 4;
 #pragma unroll
-    for (int i = 0; i < kChunk * kPairs / 4; i += kThreads)
-      copy_async16(to + (i + thread) * 4, from + (i + thread) * 4);
+    for (int i = 0; i < kChunk * kPairs; i += kThreads * 4) copy_async16(to + i, source + i);
+    source += kChunk * kPairs;
+    fetch_stage = fetch_stage == kStages - 1 ? 0 : fetch_stage + 1;
   }
 
-  /// first[r][a] = norm - 2 u c, and second.
-  __device__ void score_lines(int64_t position) {
+  /// first[r][a] = -2 u c0_a; second[b][r] = shift - 2 u c1_b with a shift that keeps it from going below zero:
+  /// |2 u| |longest c1| by Cauchy and Schwarz, rounded up to a power of two, which small integers survive exactly.
+  __device__ void score_lines() {
+    if (thread < R) {
+      float square = 0;
+#pragma unroll
+      for (int d = 0; d < G; ++d) square = fmaf(s.minus2u[thread][d], s.minus2u[thread][d], square);
+      const unsigned bits = __float_as_uint(1.0001F * sqrtf(square) * s.longest);
+      s.shift[thread] = __uint_as_float((bits + 0x7FFFFFU) & 0xFF800000U);
+    }
+    __syncthreads();
     const int book = thread / kPairs, k = thread % kPairs;
     static_assert(kThreads == 2 * kPairs);
-    float w[G] = {}, norm = 0;
-    if (k < p.codewords) {
-      norm = __ldg(norms_of(position, book) + k);
+    float w[G] = {};
+    if (k < p.codewords)
 #pragma unroll
       for (int d = 0; d < G; d += 4) gpu::unpack(__ldg(reinterpret_cast<const float4*>(word(book, k) + d)), &w[d]);
-    }
     for (int r = 0; r < R; r += 4) {
       float sum[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        sum[i] = norm;
+        sum[i] = book == 0 ? 0 : s.shift[r + i];
 #pragma unroll
-        for (int d = 0; d < G; ++d) sum[i] = fmaf(s.minus2u[r + i][d], w[d], sum[i]);
+        for (int d = 0; d < G; d += 4) {
+          float u[4];
+          gpu::unpack(*reinterpret_cast<const float4*>(&s.minus2u[r + i][d]), u);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) sum[i] = fmaf(u[e], w[d + e], sum[i]);
+        }
         if (book == 0) first_line(r + i)[k] = sum[i];
       }
       if (book == 1) *reinterpret_cast<float4*>(second_line(k) + r) = make_float4(sum[0], sum[1], sum[2], sum[3]);
     }
   }
+  /// Length of the longest word of the second book.
+  __device__ void find_longest() {
+    float most = 0;
+    for (int k = lane; k < p.codewords; k += 32) {
+      float square = 0;
+      for (int d = 0; d < G; ++d) square = fmaf(__ldg(word(1, k) + d), __ldg(word(1, k) + d), square);
+      most = fmaxf(most, square);
+    }
+#pragma unroll
+    for (int w = 16; w > 0; w /= 2) most = fmaxf(most, __shfl_xor_sync(~0U, most, w));
+    if (thread == 0) s.longest = sqrtf(most);
+  }
 
   /// found.low and found.index = a * codewords + b.
   __device__ void search_pairs(int64_t position) {
     constexpr int kLanesR = R / 8, kLanesA = 32 / kLanesR, kWarpsA = kPairs / (kLanesA * 8), kWarpsB = kWarps / kWarpsA;
+    static_assert(kChunk % (2 * kWarpsB) == 0);
     const int r0 = lane / kLanesA * 8, warp_b = warp / kWarpsA;
     const int a0 = warp % kWarpsA * (kLanesA * 8) + lane % kLanesA * 4, a1 = a0 + kLanesA * 4;
-    score_lines(position);
-    float low[8][8];
+    score_lines();
+    int low[8][8];  // bits of floats that are not negative: they order like the floats
 #pragma unroll
     for (int r = 0; r < 8; ++r)
 #pragma unroll
-      for (int a = 0; a < 8; ++a) low[r][a] = kInfinity;
+      for (int a = 0; a < 8; ++a) low[r][a] = __float_as_int(kInfinity);
     for (int c = 0; c < p.chunks; ++c) {
-      const int64_t chunk = (position - p.first_group) * p.chunks + c;
       wait_async<kStages - 2>();
-      __syncthreads();  // chunk `chunk` is here, and everyone is done with the one before (and score_lines)
-      fetch_table(chunk + kStages - 1);
+      __syncthreads();  // this chunk is here, and everyone is done with the one before (and score_lines)
+      fetch_table();
       commit_async();
-      const float* table = s.table[chunk % kStages];
-      const int end = p.codewords - c * kChunk < kChunk ? p.codewords - c * kChunk : kChunk;
+      const float* table = s.table[stage] + warp_b * kPairs;
+      const float* line = second_line(c * kChunk + warp_b) + r0;
+      stage = stage == kStages - 1 ? 0 : stage + 1;
 #pragma unroll 2
-      for (int b = warp_b; b < end; b += kWarpsB) {
-        float x[8], y[8];
-        gpu::unpack(*reinterpret_cast<const float4*>(table + b * kPairs + a0), x);
-        gpu::unpack(*reinterpret_cast<const float4*>(table + b * kPairs + a1), x + 4);
-        const float* line = second_line(c * kChunk + b) + r0;
-        gpu::unpack(*reinterpret_cast<const float4*>(line), y);
-        gpu::unpack(*reinterpret_cast<const float4*>(line + 4), y + 4);
+      for (int i = 0; i < kChunk / (2 * kWarpsB); ++i) {
+        float x[2][8], y[2][8];
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          gpu::unpack(*reinterpret_cast<const float4*>(table + j * kWarpsB * kPairs + a0), x[j]);
+          gpu::unpack(*reinterpret_cast<const float4*>(table + j * kWarpsB * kPairs + a1), x[j] + 4);
+          gpu::unpack(*reinterpret_cast<const float4*>(line + j * kWarpsB * Memory::kPitch), y[j]);
+          gpu::unpack(*reinterpret_cast<const float4*>(line + j * kWarpsB * Memory::kPitch + 4), y[j] + 4);
+        }
 #pragma unroll
         for (int r = 0; r < 8; ++r)
 #pragma unroll
-          for (int a = 0; a < 8; ++a) low[r][a] = fminf(low[r][a], x[a] + y[r]);
+          for (int a = 0; a < 8; ++a)
+            low[r][a] = __vimin3_s32(low[r][a], __float_as_int(x[0][a] + y[0][r]), __float_as_int(x[1][a] + y[1][r]));
+        table += 2 * kWarpsB * kPairs;
+        line += 2 * kWarpsB * Memory::kPitch;
       }
     }
 #pragma unroll
     for (int r = 0; r < 8; ++r) {
-      float best = kInfinity;
+      float best = kInfinity, first[8];
+      gpu::unpack(*reinterpret_cast<const float4*>(first_line(r0 + r) + a0), first);
+      gpu::unpack(*reinterpret_cast<const float4*>(first_line(r0 + r) + a1), first + 4);
       int where = 0;
 #pragma unroll
       for (int a = 0; a < 8; ++a) {
-        const int index = (a < 4 ? a0 : a1 - 4) + a;
-        const float score = first_line(r0 + r)[index] + low[r][a];
-        if (score < best) best = score, where = index;
+        const float score = first[a] + __int_as_float(low[r][a]);
+        if (score < best) best = score, where = (a < 4 ? a0 : a1 - 4) + a;
       }
 #pragma unroll
       for (int w = 1; w < kLanesA; w *= 2) {
@@ -374,26 +425,140 @@ class Sweep {
     }
   }
 
+  // --- book by book ---
+  /// -2 (u - c M) from -2 u, element d.
+  __device__ float carried(const float* minus2u, const float* c, int d) const {
+    float image = 0;
+#pragma unroll
+    for (int e = 0; e < G; ++e) image = fmaf(__ldg(c + e), metric[e * G + d], image);
+    return minus2u[d] + 2 * image;
+  }
+  __device__ float stages_score(int64_t position, int r, const int32_t* code) const {
+    float u[G], score = 0;
+#pragma unroll
+    for (int d = 0; d < G; ++d) u[d] = s.minus2u[r][d];
+    for (int m = 0; m < p.num_books; ++m) {
+      const float* c = word(m, code[m]);
+      const float add = gpu::score_one<G>(u, c, __ldg(norms_of(position, m) + code[m]));
+      score = m == 0 ? add : score + add;
+      float next[G];
+#pragma unroll
+      for (int d = 0; d < G; ++d) next[d] = carried(u, c, d);
+#pragma unroll
+      for (int d = 0; d < G; ++d) u[d] = next[d];
+    }
+    return score;
+  }
+
+  /// A warp takes a row. For each book every partial sum is extended by every codeword; a lane keeps its few lowest,
+  /// the warp draws the lowest of all lanes, and a lane that runs out looks again for what comes after its last one.
+  /// Equal scores are told apart by (partial sum, codeword), so the choice is that of a full sort.
+  __device__ void search_stages(int64_t position) {
+    constexpr int kKept = 4;
+    constexpr int kNone = 0x7FFFFFFF;
+    for (int r = warp; r < R; r += kWarps) {
+      Partials<G>& own = s.partials[r];
+      int count = 1;
+      if (lane == 0) own.score[0][0] = 0;
+      for (int d = lane; d < G; d += 32) own.minus2u[0][0][d] = s.minus2u[r][d];
+      __syncwarp();
+      for (int m = 0; m < p.num_books; ++m) {
+        const int from = m & 1, to = from ^ 1;
+        const int64_t all = int64_t{count} * p.codewords;
+        const int most = m + 1 == p.num_books ? 1 : static_cast<int>(all < p.candidates ? all : p.candidates);
+        const float* norms = norms_of(position, m);
+        float low[kKept], drawn = -kInfinity;
+        int key[kKept], drawn_key = -1, held = 0;
+        const auto before = [](float a, int ka, float b, int kb) { return a < b || (a == b && ka < kb); };
+        const auto look = [&] {  // the kKept lowest of this lane after (drawn, drawn_key)
+#pragma unroll
+          for (int i = 0; i < kKept; ++i) low[i] = kInfinity, key[i] = kNone;
+          held = kKept;
+          for (int k = lane; k < p.codewords; k += 32) {
+            float w[G];
+#pragma unroll
+            for (int d = 0; d < G; d += 4) gpu::unpack(__ldg(reinterpret_cast<const float4*>(word(m, k) + d)), &w[d]);
+            const float norm = __ldg(norms + k);
+            for (int h = 0; h < count; ++h) {
+              float score = norm;
+#pragma unroll
+              for (int d = 0; d < G; ++d) score = fmaf(own.minus2u[from][h][d], w[d], score);
+              if (m > 0) score = own.score[from][h] + score;
+              int at = h * p.codewords + k;
+              if (!before(score, at, low[kKept - 1], key[kKept - 1]) || !before(drawn, drawn_key, score, at)) continue;
+#pragma unroll
+              for (int i = 0; i < kKept; ++i)
+                if (before(score, at, low[i], key[i])) {
+                  const float old = low[i];
+                  const int old_key = key[i];
+                  low[i] = score, key[i] = at;
+                  score = old, at = old_key;
+                }
+            }
+          }
+        };
+        look();
+        float mine = kInfinity;  // the partial sum that this lane takes over
+        int mine_key = kNone, drawn_count = 0;
+        for (int i = 0; i < most; ++i) {
+          float best = low[0];
+          int best_key = key[0];
+          reduce(best, best_key, 16);
+          if (best_key == kNone) break;  // all that is left is NaN or infinite
+          if (lane == i) mine = best, mine_key = best_key;
+          ++drawn_count;
+          if (key[0] == best_key) {
+            drawn = best, drawn_key = best_key;
+#pragma unroll
+            for (int j = 0; j + 1 < kKept; ++j) low[j] = low[j + 1], key[j] = key[j + 1];
+            low[kKept - 1] = kInfinity, key[kKept - 1] = kNone;
+            if (--held == 0) look();
+          }
+          __syncwarp();
+        }
+        if (drawn_count == 0) {  // a row of NaN: codes 0
+          drawn_count = 1;
+          if (lane == 0) mine_key = 0;
+        }
+        int rank = 0;
+        for (int i = 0; i < drawn_count; ++i) rank += __shfl_sync(~0U, mine_key, i) < mine_key;
+        if (lane < drawn_count) {
+          const int h = mine_key / p.codewords, k = mine_key % p.codewords;
+          own.score[to][rank] = mine;
+          for (int i = 0; i < m; ++i) own.codes[to][rank][i] = own.codes[from][h][i];
+          own.codes[to][rank][m] = static_cast<uint16_t>(k);
+          for (int d = 0; d < G; ++d) own.minus2u[to][rank][d] = carried(own.minus2u[from][h], word(m, k), d);
+        }
+        count = drawn_count;
+        __syncwarp();
+      }
+      if (lane == 0) s.found.low[r] = own.score[p.num_books & 1][0];
+    }
+    __syncthreads();
+  }
+
   // --- taking a code ---
   __device__ void settle(int64_t position, int at) {
     if (thread < here) {
       const int r = thread;
       int32_t* code = codes_of(r, position);
       const float scale = s.scale[r];
-      int found[2] = {s.found.index[r], 0};
-      if (S == Search::kPairs) found[1] = found[0] % p.codewords, found[0] /= p.codewords;
-      const int books = S == Search::kPairs ? 2 : 1;
+      const int pair = s.found.index[r], books = S == Search::kStages ? p.num_books : S == Search::kPairs ? 2 : 1;
+      const auto found = [&](int m) -> int {
+        if (S == Search::kStages) return s.partials[r].codes[p.num_books & 1][0][m];
+        if (S == Search::kPairs) return m == 0 ? pair / p.codewords : pair % p.codewords;
+        return pair;
+      };
       float q[G] = {};
       for (int m = 0; m < books; ++m)
 #pragma unroll
-        for (int d = 0; d < G; ++d) q[d] += __ldg(word(m, found[m]) + d);
+        for (int d = 0; d < G; ++d) q[d] += __ldg(word(m, found(m)) + d);
       if (!p.descent) {
-        const float* given = p.target + (row0 + r) * p.inputs + natural(position) * G;
         float left[G];
 #pragma unroll
         for (int d = 0; d < G; ++d) {
           left[d] = s.target[r][at + d] - scale * q[d];
-          s.error[r][d] = __ldg(given + d) - scale * q[d];
+          s.error[r][d] = s.given[r][at + d] - scale * q[d];
         }
 #pragma unroll
         for (int d = 0; d < G; ++d) {
@@ -402,12 +567,14 @@ class Sweep {
           for (int e = 0; e < G; ++e) image = fmaf(left[e], metric[e * G + d], image);
           loss += static_cast<double>(left[d]) * static_cast<double>(image);
         }
-        for (int m = 0; m < books; ++m) code[m] = found[m];
+        for (int m = 0; m < books; ++m) code[m] = found(m);
       } else {
         float before;
         if (S == Search::kPairs) {
           const float inner = __ldg(table_of(position) + code[1] * kPairs + code[0]) + second_line(code[1])[r];
           before = first_line(r)[code[0]] + inner;
+        } else if (S == Search::kStages) {
+          before = stages_score(position, r, code);
         } else {
           before = gpu::score_one<G>(s.minus2u[r], word(0, code[0]), __ldg(norms_of(position, 0) + code[0]));
         }
@@ -419,7 +586,7 @@ class Sweep {
 #pragma unroll
         for (int d = 0; d < G; ++d) s.error[r][d] = better ? scale * (old[d] - q[d]) : 0;
         if (better) {
-          for (int m = 0; m < books; ++m) code[m] = found[m];
+          for (int m = 0; m < books; ++m) code[m] = found(m);
           const auto wide = static_cast<double>(scale);
           loss += wide * wide * (static_cast<double>(s.found.low[r]) - static_cast<double>(before));
         }
@@ -471,7 +638,8 @@ class Sweep {
   const int64_t row0;
   const int here;  // rows of this CTA
   const float* metric = nullptr;
-  int64_t last_chunk = 0;
+  const float* source = nullptr;  // of the next chunk of tables, this thread's share
+  int chunks_left = 0, stage = 0, fetch_stage = 0;
   double loss = 0;  // of row `thread`
 };
 
@@ -482,13 +650,13 @@ __global__ void __launch_bounds__(kThreads, 1) sweep_kernel(const __grid_constan
 }
 
 struct TableParams {
-  const float *books, *metric;  // metric of the first group
+  const float *books, *metric, *norms;  // metric and norms of the first group
   float* tables;
   int codewords, chunks;
 };
 
-/// tables[group][b][a] = 2 <c0_a, M c1_b>, +infinity where a or b is past its book. Grid (chunks, groups), a thread an
-/// a.
+/// tables[group][b][a] = |c0_a + c1_b|^2 in the group's metric, +infinity where a or b is past its book. Grid (chunks,
+/// groups), a thread an a.
 template <int G>
 __global__ void __launch_bounds__(kPairs) table_kernel(const __grid_constant__ TableParams p) {
   __shared__ float image[kChunk][G];
@@ -506,12 +674,15 @@ __global__ void __launch_bounds__(kPairs) table_kernel(const __grid_constant__ T
   float word[G] = {};
   if (a < p.codewords)
     for (int d = 0; d < G; ++d) word[d] = __ldg(p.books + int64_t{a} * G + d);
+  const float* norms = p.norms + int64_t{blockIdx.y} * 2 * p.codewords;
+  const float norm = a < p.codewords ? __ldg(norms + a) : 0;
   float* out = p.tables + (int64_t{blockIdx.y} * p.chunks + blockIdx.x) * (kChunk * kPairs) + a;
   for (int b = 0; b < kChunk; ++b) {
     float sum = 0;
 #pragma unroll
     for (int d = 0; d < G; ++d) sum = fmaf(image[b][d], word[d], sum);
-    out[b * kPairs] = a < p.codewords && b0 + b < p.codewords ? sum : kInfinity;
+    const bool inside = a < p.codewords && b0 + b < p.codewords;
+    out[b * kPairs] = inside ? fmaxf((norm + __ldg(norms + p.codewords + b0 + b)) + sum, 0.0F) : kInfinity;
   }
 }
 
@@ -536,10 +707,12 @@ Status launch_sweep(const Params& p, cudaStream_t stream) noexcept {
 }
 
 /// Rows of a CTA: fewer where that fills more multiprocessors. A group costs about as much as six rows beside its rows.
+template <Search S>
 int rows_per_cta(int64_t rows, int64_t sms) {
   int best = 32;
   int64_t least = INT64_MAX;
   for (int r : {32, 16, 8}) {
+    if (r == 16 && S != Search::kPairs) continue;  // not built: a search of one book gains little by it
     const int64_t waves = ((rows + r - 1) / r + sms - 1) / sms, cost = waves * (r + 6);
     if (cost < least) least = cost, best = r;
   }
@@ -562,6 +735,7 @@ Status run_sweep(const SweepShape& shape, const SweepCall& call, const CudaRun& 
   p.rows = shape.rows, p.inputs = shape.in_features(), p.groups = shape.groups;
   p.num_books = shape.num_codebooks, p.codewords = static_cast<int>(shape.codewords());
   p.chunks = static_cast<int>(layout.chunks);
+  p.candidates = call.candidates;
   p.descent = call.kind == SweepKind::kCoordinateDescent;
   for (int64_t first = 0; first < shape.groups; first += layout.segment) {
     const int64_t some = shape.groups - first < layout.segment ? shape.groups - first : layout.segment;
@@ -573,20 +747,19 @@ Status run_sweep(const SweepShape& shape, const SweepCall& call, const CudaRun& 
       how.grid = dim3(static_cast<unsigned>(layout.chunks), static_cast<unsigned>(some));
       how.block = dim3(kPairs);
       how.stream = stream;
-      status =
-          kernels::launch<table_kernel<G>>(how, TableParams{call.codebooks, metric, tables, p.codewords, p.chunks});
+      status = kernels::launch<table_kernel<G>>(
+          how, TableParams{call.codebooks, metric, norms, tables, p.codewords, p.chunks});
       if (status != Status::kOk) return status;
     }
     p.first_group = first, p.last_group = first + some, p.first_launch = first == 0;
-    switch (rows_per_cta(shape.rows, sms)) {
-      case 32:
-        status = launch_sweep<G, 32, S>(p, stream);
-        break;
-      case 16:
-        status = launch_sweep<G, 16, S>(p, stream);
-        break;
-      default:
-        status = launch_sweep<G, 8, S>(p, stream);
+    if constexpr (S == Search::kStages) {
+      status = launch_sweep<G, kWarps, S>(p, stream);  // a warp a row
+    } else {
+      const int rows = rows_per_cta<S>(shape.rows, sms);
+      if constexpr (S == Search::kPairs)
+        if (rows == 16) status = launch_sweep<G, 16, S>(p, stream);
+      if (rows == 32) status = launch_sweep<G, 32, S>(p, stream);
+      if (rows == 8) status = launch_sweep<G, 8, S>(p, stream);
     }
     if (status != Status::kOk) return status;
   }
@@ -596,18 +769,21 @@ Status run_sweep(const SweepShape& shape, const SweepCall& call, const CudaRun& 
 template <int G>
 Status run_group_size(const SweepShape& shape, const SweepCall& call, const CudaRun& run) noexcept {
   if (call.search == SweepSearch::kOneBook) return run_sweep<G, Search::kEachBook>(shape, call, run);
+  if (call.search == SweepSearch::kStages && shape.num_codebooks > 1)
+    return run_sweep<G, Search::kStages>(shape, call, run);
   return shape.num_codebooks == 2 ? run_sweep<G, Search::kPairs>(shape, call, run)
                                   : run_sweep<G, Search::kBook>(shape, call, run);
 }
 
 }  // namespace
 
-Status sweep_cuda_supports(const SweepShape& s, SweepKind kind, SweepSearch search, int32_t) noexcept {
+Status sweep_cuda_supports(const SweepShape& s, SweepKind kind, SweepSearch search, int32_t candidates) noexcept {
   bool ok = s.rows >= 1 && s.groups >= 1 && (s.group_size == 4 || s.group_size == 8 || s.group_size == 16) &&
             s.num_codebooks >= 1 && s.num_codebooks <= kMaxBooks && s.nbits >= 1 && s.nbits <= 16;
   if (search == SweepSearch::kExact) ok = ok && (s.num_codebooks == 1 || (s.num_codebooks == 2 && s.nbits <= 8));
   if (search == SweepSearch::kOneBook) ok = ok && kind == SweepKind::kCoordinateDescent;
-  return ok && search != SweepSearch::kStages ? Status::kOk : Status::kUnsupportedShape;
+  if (search == SweepSearch::kStages) ok = ok && candidates >= 1 && candidates <= kCandidates;
+  return ok ? Status::kOk : Status::kUnsupportedShape;
 }
 
 int64_t sweep_cuda_workspace_bytes(const SweepShape& shape, SweepSearch search) noexcept {

@@ -18,11 +18,18 @@ constexpr int kThreads = 1024;
 constexpr int kBins = 2048;
 constexpr float kOne = 4294967296.0F;
 
-/// Bits in the order of the numbers. NaN counts as the least.
+constexpr uint32_t kInfinity = 0xFF800000U;          // its ordered bits,
+constexpr uint32_t kMinusInfinity = ~0xFF800000U;    // and those of the least number
+
+/// Bits in the order of the numbers. NaN counts as the least. Integers only: ptxas 13.0 takes max(x, -inf) for x and
+/// x > -inf for x != -inf, which NaN passes.
 __device__ __forceinline__ uint32_t ordered(float x) {
-  if (isnan(x)) return 0;
   const uint32_t bits = __float_as_uint(x);
+  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return 0;
   return bits & 0x80000000U ? ~bits : bits | 0x80000000U;
+}
+__device__ __forceinline__ float from_ordered(uint32_t key) {
+  return __uint_as_float(key & 0x80000000U ? key & 0x7FFFFFFFU : ~key);
 }
 
 struct Row {
@@ -113,12 +120,12 @@ __device__ uint32_t descend(const Row& row, uint32_t edge, uint64_t need, unsign
   return prefix;
 }
 
-__global__ void __launch_bounds__(kThreads) sample_kernel(SampleCall call) {
+__global__ void __launch_bounds__(kThreads, 1) sample_kernel(SampleCall call) {
   __shared__ unsigned long long bins[kBins];
   __shared__ uint64_t scratch[32];
   __shared__ uint64_t rest;
   __shared__ uint32_t digit;
-  __shared__ float best_logit[32];
+  __shared__ uint32_t best_key[32];
   __shared__ int64_t best_id[32];
   __shared__ int64_t chosen;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
@@ -141,44 +148,44 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleCall call) {
   }
 
   // The largest logit, the lowest id among equals.
-  float largest = -INFINITY;
+  uint32_t top = 0;
   int64_t best = call.vocab_size;
   for (int64_t first = thread; first < call.vocab_size; first += 8 * kThreads) {
-    float x[8];
+    uint32_t key[8];
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const int64_t i = first + j * kThreads;
-      x[j] = i < call.vocab_size ? __ldcg(logits + i) : -INFINITY;
+      key[j] = i < call.vocab_size ? ordered(__ldcg(logits + i)) : 0;
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      if (x[j] > largest) {  // a thread's ids ascend: the first of equals stays
-        largest = x[j];
+      if (key[j] > top) {  // a thread's ids ascend: the first of equals stays
+        top = key[j];
         best = first + j * kThreads;
       }
     }
   }
-  const auto better = [](float x, int64_t i, float y, int64_t k) { return x > y || (x == y && i < k); };
+  const auto better = [](uint32_t x, int64_t i, uint32_t y, int64_t k) { return x > y || (x == y && i < k); };
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
-    const float other = __shfl_xor_sync(0xFFFFFFFFU, largest, offset);
+    const uint32_t other = __shfl_xor_sync(0xFFFFFFFFU, top, offset);
     const int64_t id = __shfl_xor_sync(0xFFFFFFFFU, best, offset);
-    if (better(other, id, largest, best)) largest = other, best = id;
+    if (better(other, id, top, best)) top = other, best = id;
   }
-  if (lane == 0) best_logit[warp] = largest, best_id[warp] = best;
+  if (lane == 0) best_key[warp] = top, best_id[warp] = best;
   __syncthreads();
-  largest = best_logit[0], best = best_id[0];
+  top = best_key[0], best = best_id[0];
   for (int i = 1; i < kThreads / 32; ++i) {
-    if (better(best_logit[i], best_id[i], largest, best)) largest = best_logit[i], best = best_id[i];
+    if (better(best_key[i], best_id[i], top, best)) top = best_key[i], best = best_id[i];
   }
-  if (best >= call.vocab_size || isinf(largest)) {
+  if (top <= kMinusInfinity || top >= kInfinity) {
     best = -1;  // no number among them, or one beyond all
   } else if (params.temperature > 0) {
-    const Row row{logits, call.vocab_size, largest, 1.0F / params.temperature};
+    const Row row{logits, call.vocab_size, from_ordered(top), 1.0F / params.temperature};
     uint32_t edge = 1;  // NaN has 0
     if (params.top_k > 0 && params.top_k < call.vocab_size) {
       uint64_t numbers = 0;
-      for_each(row, [&](float x) { numbers += !isnan(x); });
+      for_each(row, [&](float x) { numbers += ordered(x) > 0; });
       numbers = block_sum_u64(numbers, scratch);
       const uint64_t need = min(numbers, static_cast<uint64_t>(params.top_k));
       edge = descend<false>(row, edge, need, bins, &digit, &rest);

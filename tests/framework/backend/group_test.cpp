@@ -1,8 +1,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "framework/backend/profile.h"
 #include "framework/base/error.h"
+#include "framework/model/join.h"
 #include "framework/model/model.h"
 #include "tests/framework/backend/weights.h"
 #include "tests/framework/support/layers.h"
@@ -62,6 +65,21 @@ TEST(Profile, FilesEveryLinearUnderItsKernel) {
   EXPECT_EQ(shares[1].kernel, "other");
   EXPECT_NEAR(shares[0].fraction + shares[1].fraction, 1.0, 1e-9);
   EXPECT_EQ(Profile::current(), &profile);
+}
+
+TEST(RandomModel, HasCodesOfItsSchemeAndActivationsOfSizeOne) {
+  const checkpoint::ModelConfig config = checkpoint::load_model_config(test::embedded_model());
+  model::Model model = model::random_model(config, at::kCPU, at::kFloat, 5, quant::CodeSpec{2, 8, 8, 1});
+  for (const model::Linear* linear : model.linears()) {
+    EXPECT_EQ(linear->weight->format(), "aqlm 2x8 g8") << linear->name;
+    const double std = linear->weight->dequantise().std().item<double>();
+    EXPECT_NEAR(std * std::sqrt(static_cast<double>(linear->weight->in_features())), 1.0, 0.1) << linear->name;
+  }
+  const model::Model again = model::random_model(config, at::kCPU, at::kFloat, 5, quant::CodeSpec{2, 8, 8, 1});
+  EXPECT_TRUE(model.linears()[3]->weight->dequantise().equal(again.linears()[3]->weight->dequantise()));
+  model.prepare(*make_backend("cpu"));
+  EXPECT_TRUE(at::isfinite(model.forward(at::zeros({1, 4}, at::kLong))).all().item<bool>());
+  EXPECT_THROW(model::random_model(config, at::kCPU, at::kFloat, 5, quant::CodeSpec{2, 8, 24, 1}), DataError);
 }
 
 TEST(ReleasedWeight, RunsButCannotBeReadAgain) {

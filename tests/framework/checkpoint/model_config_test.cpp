@@ -193,7 +193,7 @@ TEST(ModelConfig, AqlmLayoutIsReadAndBounded) {
   EXPECT_EQ(verdict(json), "J-RANGE");
   json["quantization_config"]["nbits_per_codebook"] = "8";
   EXPECT_EQ(verdict(json), "J-TYPE");
-  json["quantization_config"]["quant_method"] = "gptq";
+  json["quantization_config"]["quant_method"] = "bitsandbytes";
   EXPECT_EQ(verdict(json), "J-UNKNOWN");
   EXPECT_EQ(with("aqlm", {{"num_codebooks", 1}}), "J-UNKNOWN");
 }

@@ -4,12 +4,22 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "framework/base/error.h"
 #include "framework/generate/generate.h"
+#include "tests/framework/support/layers.h"
 #include "tests/framework/support/models.h"
 
 namespace aqlm_exp::generate {
 namespace {
+
+/// A model whose answers are not one token again and again, as those of tied random embeddings are.
+model::Model lively_model(uint64_t seed) {
+  model::Model model = test::tiny_model(seed);
+  model.output = test::gaussian(model.embedding.sizes().vec(), seed + 100);
+  return model;
+}
 
 /// Greedy tokens by running the whole sequence for each of them.
 std::vector<int32_t> by_full_forward(const model::Model& model, std::vector<int32_t> sequence, int64_t count) {
@@ -29,8 +39,10 @@ GenerateOptions greedy_options(int64_t tokens) {
 }
 
 TEST(Generate, CachedDecodingEqualsFullForward) {
-  const model::Model model = test::tiny_model(5);
+  const model::Model model = lively_model(5);
   const std::vector<int32_t> prompt = {3, 14, 15, 9};
+  const auto wanted = by_full_forward(model, prompt, 12);
+  EXPECT_GT(std::set<int32_t>(wanted.begin(), wanted.end()).size(), 4u) << "an answer that proves something";
   const auto decoder = make_decoder(model, {.batch = 1, .capacity = 32});
   EXPECT_EQ(generate(*decoder, {&prompt, 1}, greedy_options(12))[0].tokens, by_full_forward(model, prompt, 12));
   // The decoder starts anew with each call.
@@ -39,7 +51,7 @@ TEST(Generate, CachedDecodingEqualsFullForward) {
 
 TEST(Generate, UnequalPromptsAnswerTogetherAsTheyDoAlone) {
   for (const int64_t window : {0, 4}) {
-    model::Model model = test::tiny_model(6);
+    model::Model model = lively_model(6);
     for (model::DecoderBlock& block : model.blocks) block.shape.window = window;
     const std::vector<std::vector<int32_t>> prompts = {{3, 14, 15, 9, 2, 6}, {7}, {1, 2, 3}};
     const auto decoder = make_decoder(model, {.batch = 3, .capacity = 24});
@@ -51,10 +63,10 @@ TEST(Generate, UnequalPromptsAnswerTogetherAsTheyDoAlone) {
 }
 
 TEST(Generate, EqualPromptsMayDrawDifferently) {
-  const model::Model model = test::tiny_model(7);
+  const model::Model model = lively_model(7);
   const std::vector<std::vector<int32_t>> prompts(4, {5, 6, 7});
   const auto decoder = make_decoder(model, {.batch = 4, .capacity = 40});
-  GenerateOptions options{.max_new_tokens = 30, .sampling = {.temperature = 1.0, .seed = 3}, .stop_tokens = {}};
+  GenerateOptions options{.max_new_tokens = 30, .sampling = {.temperature = 5.0, .seed = 3}, .stop_tokens = {}};
   const auto first = generate(*decoder, prompts, options);
   EXPECT_NE(first[0].tokens, first[1].tokens);
   const auto again = generate(*decoder, prompts, options);
@@ -66,7 +78,7 @@ TEST(Generate, EqualPromptsMayDrawDifferently) {
 }
 
 TEST(Generate, StopTokensEndAnAnswerAndAreNotPartOfIt) {
-  const model::Model model = test::tiny_model(5);
+  const model::Model model = lively_model(5);
   const std::vector<int32_t> prompt = {3, 14, 15, 9};
   const auto all = by_full_forward(model, prompt, 12);
   GenerateOptions options = greedy_options(12);
@@ -79,7 +91,7 @@ TEST(Generate, StopTokensEndAnAnswerAndAreNotPartOfIt) {
 }
 
 TEST(Generate, TheListenerSeesEachTokenAndMayStop) {
-  const model::Model model = test::tiny_model(5);
+  const model::Model model = lively_model(5);
   const std::vector<int32_t> prompt = {3, 14};
   const auto decoder = make_decoder(model, {.batch = 1, .capacity = 32});
   std::vector<int32_t> heard;
@@ -94,7 +106,7 @@ TEST(Generate, TheListenerSeesEachTokenAndMayStop) {
 }
 
 TEST(Generate, EndsWhereTheContextIsFull) {
-  const model::Model model = test::tiny_model(5);
+  const model::Model model = lively_model(5);
   const std::vector<int32_t> prompt = {3, 14, 15, 9};
   const auto decoder = make_decoder(model, {.batch = 1, .capacity = 7});
   const Answer answer = generate(*decoder, {&prompt, 1}, greedy_options(12))[0];
@@ -104,13 +116,15 @@ TEST(Generate, EndsWhereTheContextIsFull) {
 }
 
 TEST(ContinueText, ReusesWhatTheDecoderHolds) {
-  const model::Model model = test::tiny_model(8);
+  const model::Model model = lively_model(8);
   const auto decoder = make_decoder(model, {.batch = 1, .capacity = 60});
   std::vector<int32_t> held, text = {3, 14, 15, 9};
   for (int turn = 0; turn < 4; ++turn) {
     const Answer answer = continue_text(*decoder, held, text, greedy_options(5));
     EXPECT_EQ(answer.tokens, by_full_forward(model, text, 5)) << turn;
-    if (turn > 0) EXPECT_EQ(answer.prompt_tokens, 3) << "the last answer's last token and two new ones";
+    if (turn > 0) {
+      EXPECT_EQ(answer.prompt_tokens, 3) << "the last answer's last token and two new ones";
+    }
     text.insert(text.end(), answer.tokens.begin(), answer.tokens.end());
     text.push_back(turn);
     text.push_back(2 * turn);
@@ -123,7 +137,7 @@ TEST(ContinueText, ReusesWhatTheDecoderHolds) {
 }
 
 TEST(Decoder, RefusesWhatItCannotHold) {
-  const model::Model model = test::tiny_model(5);
+  const model::Model model = lively_model(5);
   EXPECT_THROW(make_decoder(model, {.batch = 1, .capacity = 1 << 20}), DataError);
   const auto decoder = make_decoder(model, {.batch = 1, .capacity = 4});
   EXPECT_THROW(decoder->feed(0, std::vector<int32_t>{1, 2, 3, 4, 5}), DataError);

@@ -1,10 +1,15 @@
 """Logits that Hugging Face transformers gives for a folder, in float32 on the CPU.
 
 python transformers_logits.py FOLDER IDS.safetensors OUT.safetensors
-IDS holds input_ids [1, tokens]; OUT gets logits_short of a call with the first 4 tokens (the aqlm package then runs its
-CPU kernel) and logits_long of one with all (it dequantises).
+IDS holds input_ids [1, tokens]; OUT gets logits_short of a call with the first 4 tokens (the aqlm package runs its
+CPU kernel, as it does for 8-bit codes at any length) and logits_long of one with all.
 """
+import os
 import sys
+
+# aqlm 1.1.7's CPU kernel adds into one output from several threads without a lock: with two threads its logits change
+# from call to call and are wrong by more than half of the largest.
+os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import torch
 from safetensors.torch import load_file, save_file

@@ -190,7 +190,8 @@ struct SweepCase {
   }
 };
 
-inline SweepCase sweep_case(SweepShape shape, bool integers, uint64_t seed) {
+/// `with_h` false leaves H out, whose making costs inputs^3: for error feedback only.
+inline SweepCase sweep_case(SweepShape shape, bool integers, uint64_t seed, bool with_h = true) {
   Rng rng(seed);
   SweepCase c;
   c.shape = shape;
@@ -222,6 +223,7 @@ inline SweepCase sweep_case(SweepShape shape, bool integers, uint64_t seed) {
     const std::vector<float> block = spd(rng, g, integers);
     c.m.insert(c.m.end(), block.begin(), block.end());
   }
+  if (!with_h) return c;
   std::vector<double> vm(static_cast<size_t>(inputs * inputs), 0.0);
   for (int64_t i = 0; i < inputs; ++i)
     for (int64_t j = 0; j < inputs; ++j)

@@ -137,18 +137,20 @@ struct Swept {
   std::vector<float> loss;
 };
 constexpr SweepKind kFeedback = SweepKind::kErrorFeedback, kDescent = SweepKind::kCoordinateDescent;
-constexpr SweepSearch kExact = SweepSearch::kExact, kOneBook = SweepSearch::kOneBook;
+constexpr SweepSearch kExact = SweepSearch::kExact, kOneBook = SweepSearch::kOneBook, kStages = SweepSearch::kStages;
 
-Swept on_cpu(const SweepCase& c, SweepKind kind, SweepSearch search) {
+Swept on_cpu(const SweepCase& c, SweepKind kind, SweepSearch search, int candidates = 5) {
   Swept a;
-  const SweepCall call = c.call(kind, search, a.codes, a.loss);
+  SweepCall call = c.call(kind, search, a.codes, a.loss);
+  call.candidates = candidates;
   Workspace workspace(sweep_cpu_workspace_bytes(c.shape, search, kThreads));
   EXPECT_EQ(sweep_cpu(c.shape, call, {kThreads, CpuIsa::kBest, workspace.data()}), Status::kOk);
   return a;
 }
-Swept on_gpu(const SweepCase& c, SweepKind kind, SweepSearch search) {
+Swept on_gpu(const SweepCase& c, SweepKind kind, SweepSearch search, int candidates = 5) {
   Swept a;
   SweepCall call = c.call(kind, search, a.codes, a.loss);
+  call.candidates = candidates;
   const bool descent = kind == kDescent;
   const CudaBuffer target = upload(descent ? c.pulled : c.weight), feedback = upload(descent ? c.h_float : c.v),
                    metric = upload(descent ? c.h_blocks : c.m), order = upload(c.order), scales = upload(c.scales),
@@ -228,18 +230,31 @@ INSTANTIATE_TEST_SUITE_P(
                     SweepParam{{21, 35, 4, 2, 5}, kDescent, kExact},     //
                     SweepParam{{23, 9, 16, 1, 7}, kDescent, kExact},     //
                     SweepParam{{2121, 18, 8, 2, 5}, kDescent, kExact},   //
-                    SweepParam{{23, 17, 8, 4, 4}, kDescent, kOneBook},   //
-                    SweepParam{{40, 19, 8, 2, 8}, kDescent, kOneBook},   //
+                    SweepParam{{23, 17, 8, 3, 4}, kFeedback, kStages}, SweepParam{{9, 5, 8, 2, 9}, kFeedback, kStages},
+                    SweepParam{{9, 5, 8, 1, 5}, kFeedback, kStages}, SweepParam{{17, 5, 16, 4, 8}, kFeedback, kStages},
+                    SweepParam{{23, 17, 8, 4, 4}, kDescent, kStages}, SweepParam{{23, 9, 4, 8, 3}, kDescent, kStages},
+                    SweepParam{{23, 17, 8, 4, 4}, kDescent, kOneBook},  //
+                    SweepParam{{40, 19, 8, 2, 8}, kDescent, kOneBook},  //
                     SweepParam{{1101, 9, 4, 3, 8}, kDescent, kOneBook}));
+
+TEST(SweepCudaStages, TakeAnyNumberOfCandidates) {  // lanes that run out of kept candidates look again
+  AQLM_EXP_NEEDS_HOPPER();
+  for (int nbits : {2, 8}) {
+    const SweepCase c = sweep_case({20, 3, 8, 3, nbits}, /*integers=*/true, 46);
+    for (int candidates : {1, 2, 31, 32}) {
+      const Swept want = on_cpu(c, kFeedback, kStages, candidates), got = on_gpu(c, kFeedback, kStages, candidates);
+      EXPECT_EQ(got.codes, want.codes) << candidates;
+      EXPECT_EQ(got.loss, want.loss) << candidates;
+    }
+  }
+}
 
 TEST(SweepCudaSegments, ChangeNothing) {  // more groups than tables exist for at a time
   AQLM_EXP_NEEDS_HOPPER();
-  const SweepCase c = sweep_case({5, 530, 4, 2, 3}, /*integers=*/true, 43);
-  for (SweepKind kind : {kFeedback, kDescent}) {
-    const Swept want = on_cpu(c, kind, kExact), got = on_gpu(c, kind, kExact);
-    EXPECT_EQ(got.codes, want.codes);
-    EXPECT_EQ(got.loss, want.loss);
-  }
+  const SweepCase c = sweep_case({5, 530, 4, 2, 3}, /*integers=*/true, 43, /*with_h=*/false);
+  const Swept want = on_cpu(c, kFeedback, kExact), got = on_gpu(c, kFeedback, kExact);
+  EXPECT_EQ(got.codes, want.codes);
+  EXPECT_EQ(got.loss, want.loss);
 }
 
 TEST(SweepCudaDescent, NeverRaisesARowsLoss) {
@@ -275,6 +290,8 @@ TEST(SweepCudaRow, WithScaleZeroOrNanLeavesTheOthersAlone) {
 
 TEST(SweepCudaShape, OutsideItsLimitsIsRefused) {
   EXPECT_EQ(sweep_cuda_supports({1, 1, 8, 2, 8}, kFeedback, kExact, 0), Status::kOk);
+  EXPECT_EQ(sweep_cuda_supports({1, 1, 8, 4, 8}, kFeedback, kStages, 32), Status::kOk);
+  EXPECT_EQ(sweep_cuda_supports({1, 1, 8, 4, 8}, kFeedback, kStages, 33), Status::kUnsupportedShape);
   EXPECT_EQ(sweep_cuda_supports({1, 1, 6, 2, 8}, kFeedback, kExact, 0), Status::kUnsupportedShape);
   EXPECT_EQ(sweep_cuda_supports({1, 1, 8, 2, 9}, kFeedback, kExact, 0), Status::kUnsupportedShape);
   EXPECT_EQ(sweep_cuda_supports({1, 1, 8, 2, 8}, kFeedback, kOneBook, 0), Status::kUnsupportedShape);

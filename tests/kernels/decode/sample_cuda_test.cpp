@@ -71,20 +71,30 @@ TEST(SampleCuda, AgreesWithTheRuleOnTheHost) {
 
 TEST(SampleCuda, SaysMinusOneWhereThereIsNoNumber) {
   AQLM_EXP_NEEDS_HOPPER();
-  const std::vector<float> logits(50, NAN);
   const std::vector<int64_t> zero(2, 0);
-  const SampleParams setting{.temperature = 1, .top_p = 0.9F};
   const double uniform = 0.5;
-  const CudaBuffer l(logits.data(), logits.size() * 4), p(&setting, sizeof setting), u(&uniform, 8), i(zero.data(), 8),
-      pos(zero.data(), 8), step(zero.data(), 8), history(zero.data(), 8), ticket(zero.data(), 4);
-  SampleCall call{.batch = 1, .vocab_size = 50};
-  call.logits = static_cast<float*>(l.data()), call.params = static_cast<const SampleParams*>(p.data());
-  call.uniforms = static_cast<const double*>(u.data()), call.ids = static_cast<int64_t*>(i.data());
-  call.positions = static_cast<int64_t*>(pos.data()), call.step = static_cast<int64_t*>(step.data());
-  call.history = static_cast<int64_t*>(history.data()), call.ticket = static_cast<uint32_t*>(ticket.data());
-  ASSERT_EQ(sample_cuda(call, {}), Status::kOk);
-  EXPECT_EQ(history.read<int64_t>()[0], -1);
-  EXPECT_EQ(i.read<int64_t>()[0], 0);
+  std::vector<float> beyond(50, 1.0F);
+  beyond[3] = INFINITY;
+  std::vector<float> some(50, NAN);
+  some[7] = -2;
+  const std::vector<std::pair<std::vector<float>, int64_t>> cases = {
+      {std::vector<float>(50, NAN), -1}, {std::vector<float>(50, -INFINITY), -1}, {beyond, -1}, {some, 7}};
+  for (const auto& [logits, wanted] : cases) {
+    for (const SampleParams& setting : {SampleParams{}, SampleParams{.temperature = 1, .top_p = 0.9F, .top_k = 9}}) {
+      const CudaBuffer l(logits.data(), logits.size() * 4), p(&setting, sizeof setting), u(&uniform, 8),
+          i(zero.data(), 8), pos(zero.data(), 8), step(zero.data(), 8), history(zero.data(), 8), ticket(zero.data(), 4);
+      SampleCall call{.batch = 1, .vocab_size = 50};
+      call.logits = static_cast<float*>(l.data()), call.params = static_cast<const SampleParams*>(p.data());
+      call.uniforms = static_cast<const double*>(u.data()), call.ids = static_cast<int64_t*>(i.data());
+      call.positions = static_cast<int64_t*>(pos.data()), call.step = static_cast<int64_t*>(step.data());
+      call.history = static_cast<int64_t*>(history.data()), call.ticket = static_cast<uint32_t*>(ticket.data());
+      ASSERT_EQ(sample_cuda(call, {}), Status::kOk);
+      EXPECT_EQ(history.read<int64_t>()[0], wanted);
+      EXPECT_EQ(i.read<int64_t>()[0], std::max<int64_t>(wanted, 0));
+      std::vector<float> copy = logits;
+      EXPECT_EQ(sample_ref(setting, 50, copy.data(), nullptr, uniform), wanted);
+    }
+  }
 }
 
 }  // namespace
