@@ -1,4 +1,5 @@
-// `aqlm-exp layer`: one linear layer from a file, or made up, quantised by the method and parts that the overrides choose.
+// `aqlm-exp layer`: one linear layer from a file, or made up, quantised by the method and parts that the overrides
+// choose.
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
@@ -144,8 +145,11 @@ void layer(const Arguments& arguments) {
 void add_layer_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("layer", "quantise one linear layer from a file and print its error");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("FILE", arguments->file, "safetensors with weight [out, in] and xtx [in, in]; or synthetic:OUTxIN: heavy-tailed weights, correlated "
-                      "inputs with outliers, 8192 tokens")
+  command
+      ->add_option(
+          "FILE", arguments->file,
+          "safetensors with weight [out, in] and xtx [in, in]; or synthetic:OUTxIN: heavy-tailed weights, correlated "
+          "inputs with outliers, 8192 tokens")
       ->required();
   command->add_option("OVERRIDES", arguments->overrides,
                       "method=gptq, quant.num_codebooks=1, encoder.beam_size=8, ...");

@@ -42,8 +42,8 @@ std::optional<SyntheticShape> parse_synthetic(const std::string& name) {
   const int found =
       std::sscanf(text, "%ldx%ld%nx%ld%n", &shape.out_features, &shape.in_features, &used, &shape.num_tokens, &used);
   if (found < 2 || text[used] != '\0' || shape.out_features < 1 || shape.in_features < 1 || shape.num_tokens < 1) {
-    throw ConfigError(
-        fmt::format("layer: got \"{}\", need synthetic:OUTxIN or synthetic:OUTxINxTOKENS; try synthetic:4096x4096", name));
+    throw ConfigError(fmt::format(
+        "layer: got \"{}\", need synthetic:OUTxIN or synthetic:OUTxINxTOKENS; try synthetic:4096x4096", name));
   }
   return shape;
 }
@@ -61,7 +61,7 @@ SyntheticLayer make_synthetic_layer(const SyntheticShape& shape, uint64_t seed, 
 
   const at::Tensor basis = std::get<0>(
       at::linalg_qr(gaussian(shape.in_features, shape.in_features, root.fork("basis"), device)));  // [in, in]
-  const at::Tensor spectrum = at::arange(1, shape.in_features + 1, basis.options()).rsqrt();       // standard deviations
+  const at::Tensor spectrum = at::arange(1, shape.in_features + 1, basis.options()).rsqrt();  // standard deviations
   const at::Tensor inputs = spectrum.unsqueeze(1) * basis.t();  // x = z · this has variances 1/i along the basis
   std::vector<int64_t> channels = Rng(root.fork("outliers")).permutation(shape.in_features);
   channels.resize(static_cast<size_t>((shape.in_features + 99) / 100));

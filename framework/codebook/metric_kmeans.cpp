@@ -31,7 +31,8 @@ at::Tensor times_metric(const at::Tensor& values, const at::Tensor& metric) {
 
 Points make_points(const at::Tensor& values, const at::Tensor& metric, const at::Tensor& weights) {
   const int64_t ig = metric.size(1);
-  return {values.contiguous(), times_metric(values.contiguous(), metric), metric.contiguous(), weights.contiguous(),
+  return {values.contiguous(), times_metric(values.contiguous(), metric),
+          metric.contiguous(), weights.contiguous(),
           values.size(2) / ig, ig};
 }
 
@@ -51,8 +52,8 @@ Assignment assign(const Points& points, const at::Tensor& centroids) {
   const int64_t rows_at_a_time = std::clamp<int64_t>(budget / num_clusters, 1, num_rows);
   // c M cᵀ for all groups at once: features c cᵀ against the metric.
   const at::Tensor split = centroids.view({num_clusters, points.og, points.ig});
-  const at::Tensor features = at::bmm(split.transpose(1, 2), split).flatten(1);            // [K, ig * ig]
-  const at::Tensor energies = at::matmul(points.metric.flatten(1), features.t());           // [G, K]
+  const at::Tensor features = at::bmm(split.transpose(1, 2), split).flatten(1);    // [K, ig * ig]
+  const at::Tensor energies = at::matmul(points.metric.flatten(1), features.t());  // [G, K]
   std::vector<at::Tensor> index, scores;
   for (int64_t j = 0; j < points.num_groups(); j += groups_at_a_time) {
     const int64_t last = std::min(points.num_groups(), j + groups_at_a_time);
@@ -154,8 +155,8 @@ MetricKMeansResult metric_kmeans(const at::Tensor& points, const at::Tensor& met
   }
   const Lloyd lloyd(training, num_clusters);
   for (int64_t i = 0; i < options.max_iter; ++i) {
-    const bool reseed = options.reseed_every > 0 && i % options.reseed_every == options.reseed_every - 1 &&
-                        i < options.max_iter - 3;
+    const bool reseed =
+        options.reseed_every > 0 && i % options.reseed_every == options.reseed_every - 1 && i < options.max_iter - 3;
     centroids = lloyd.update(centroids, reseed);
   }
   return {centroids, assign(all, centroids).index};

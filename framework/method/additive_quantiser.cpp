@@ -22,7 +22,9 @@ class Run {
   Run(const quant::LayerProblem& problem, const Schedule& schedule, Rng& rng, StageTimes& times, AdditiveResult& result)
       : problem_(problem), schedule_(schedule), rng_(rng), times_(times), result_(result) {}
 
-  void add(char letter, std::unique_ptr<encoder::Encoding> encoding) { encodings_.emplace(letter, std::move(encoding)); }
+  void add(char letter, std::unique_ptr<encoder::Encoding> encoding) {
+    encodings_.emplace(letter, std::move(encoding));
+  }
   void add(char letter, std::unique_ptr<tuner::Tuning> tuning) { tunings_.emplace(letter, std::move(tuning)); }
 
   void run(const std::vector<ScheduleStep>& steps) {
@@ -94,12 +96,13 @@ AdditiveQuantiser::AdditiveQuantiser(config::Reader& root) {
   encoder_ = root.component("encoder", encoder::encoders(), "chooses codes: D in schedule.steps", "beam_search");
   refiner_ = root.component("refiner", encoder::encoders(), "chooses codes: I in schedule.steps", "icm");
   tuner_ = root.component("tuner", tuner::tuners(), "improves codebooks and scales: L in schedule.steps", "adam");
-  scale_tuner_ = root.component("scale_tuner", tuner::tuners(), "improves scales: S in schedule.steps",
-                                "closed_form_scales");
+  scale_tuner_ =
+      root.component("scale_tuner", tuner::tuners(), "improves scales: S in schedule.steps", "closed_form_scales");
   config::Reader schedule = root.section("schedule", {.doc = "how the parts alternate"});
   const std::string steps = schedule.text(
-      "steps", {.fallback = "(L D)*",
-                .doc = "D encoder, I refiner, L tuner, S scale tuner; (...)*5 repeats, (...)* repeats until the tolerance"});
+      "steps",
+      {.fallback = "(L D)*",
+       .doc = "D encoder, I refiner, L tuner, S scale tuner; (...)*5 repeats, (...)* repeats until the tolerance"});
   schedule_.max_rounds = schedule.integer(
       "max_rounds", {.fallback = 1000, .min = 0, .max = 1000000, .doc = "repetitions of a (...)* group at most"});
   schedule_.relative_mse_tolerance = schedule.optional_number(

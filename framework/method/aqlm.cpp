@@ -1,10 +1,9 @@
 // AQLM, whole: block by block on inputs from the already quantised blocks; every linear to an additive code under its
-// objective; then block fine-tuning. Source: AQLM, arXiv:2401.06118, and the reference implementation's main loop, which
-// `objective` at its defaults is. Beyond the reference: stages on inputs collected afresh, token weights, targets that
-// correct for the inputs' errors (objective.h), and fine-tuning of the whole block, its still dense linears included,
-// after each stage.
-// Floats are rounded to fp16, their stored form, when a block is finished and before it feeds the next one; the reference
-// rounds to the model's own dtype there.
+// objective; then block fine-tuning. Source: AQLM, arXiv:2401.06118, and the reference implementation's main loop,
+// which `objective` at its defaults is. Beyond the reference: stages on inputs collected afresh, token weights, targets
+// that correct for the inputs' errors (objective.h), and fine-tuning of the whole block, its still dense linears
+// included, after each stage. Floats are rounded to fp16, their stored form, when a block is finished and before it
+// feeds the next one; the reference rounds to the model's own dtype there.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -30,10 +29,10 @@ struct BlockJob {
   int64_t index = 0;
   model::DecoderBlock& block;
   const model::RotaryEmbedding& rotary;
-  const at::Tensor& inputs;              // [num_samples, seq_len, hidden]
-  const FloatActivations& float_side;    // undefined tensors where not needed
-  const RoleWeights* weights = nullptr;  // token weights, or none
-  at::Tensor targets;                    // of fine-tuning
+  const at::Tensor& inputs;                                // [num_samples, seq_len, hidden]
+  const FloatActivations& float_side;                      // undefined tensors where not needed
+  const RoleWeights* weights = nullptr;                    // token weights, or none
+  at::Tensor targets;                                      // of fine-tuning
   const std::map<std::string, size_t>* choices = nullptr;  // by linear, of allocation.choices; empty: all alike
 };
 
@@ -45,8 +44,9 @@ class Aqlm final : public Method {
                                       "trains the whole block after each stage but the last", "none");
     target_bits_ = read_allocation(
         root, [this](config::Reader& entry) { allocation_choices_.push_back(quant::read_code_spec(entry)); });
-    const std::string steps = root.section("allocation").text(
-        "steps", {.fallback = "D L", .doc = "additive codes: the schedule behind the error curves"});
+    const std::string steps =
+        root.section("allocation")
+            .text("steps", {.fallback = "D L", .doc = "additive codes: the schedule behind the error curves"});
     if (!root.describing()) allocation_steps_ = parse_schedule(steps);
     if (!root.describing() && stage_finetuner_->is_active() && !objective_.stages) {
       throw ConfigError(
@@ -180,7 +180,8 @@ class Aqlm final : public Method {
       const model::Linear* first = stages[stage].front();
       if (corrects_stream(job) && first == &job.block.o_proj) {
         const int64_t end = sample + x.size(0);
-        sums[first->role].add_residual(x, job.float_side.inputs.slice(0, sample, end) - job.inputs.slice(0, sample, end),
+        sums[first->role].add_residual(x,
+                                       job.float_side.inputs.slice(0, sample, end) - job.inputs.slice(0, sample, end),
                                        weights_of(first->role, sample, x.size(0)));
       }
       if (has_down && first == &job.block.down_proj) down_inputs = x;
@@ -204,8 +205,8 @@ class Aqlm final : public Method {
                               weights_of(role, sample, out.size(0)));
     };
     const bool wants_targets = tunes && !job.targets.defined();
-    const at::Tensor outputs = stream_stage_inputs(job.rotary, job.block, job.inputs, stages,
-                                                   wants_targets || has_down, see, see_outputs);
+    const at::Tensor outputs =
+        stream_stage_inputs(job.rotary, job.block, job.inputs, stages, wants_targets || has_down, see, see_outputs);
     if (wants_targets) job.targets = outputs;
     std::map<std::string, Moments> moments;
     for (const auto& stage : stages) {
@@ -216,8 +217,8 @@ class Aqlm final : public Method {
     }
     if (has_down) {  // leaves the error of the stream alone
       Moments& down = moments.at(job.block.down_proj.role);
-      down.residual = down.residual - at::matmul(job.block.down_proj.weight->dequantise().detach().to(at::kDouble),
-                                                 down.mismatch);
+      down.residual =
+          down.residual - at::matmul(job.block.down_proj.weight->dequantise().detach().to(at::kDouble), down.mismatch);
     }
     return moments;
   }

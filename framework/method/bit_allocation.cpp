@@ -23,7 +23,8 @@ constexpr int64_t kMostStates = int64_t{1} << 26;  // of all linears together
 constexpr double kCurveDamping = 0.1;              // of the problems behind the curves
 
 int64_t least_bits(const std::vector<BitChoice>& curve) {
-  return std::min_element(curve.begin(), curve.end(), [](const auto& a, const auto& b) { return a.bits < b.bits; })->bits;
+  return std::min_element(curve.begin(), curve.end(), [](const auto& a, const auto& b) { return a.bits < b.bits; })
+      ->bits;
 }
 
 }  // namespace
@@ -37,14 +38,15 @@ BitPlan allocate_bits(const std::vector<std::vector<BitChoice>>& curves, int64_t
     for (const BitChoice& choice : curve) unit = std::gcd(unit, choice.bits - least);
   }
   if (base > budget_bits) {
-    throw ConfigError(
-        fmt::format("allocation.target_bits: the smallest choices take {} bits, the budget has {}; raise target_bits or "
-                    "add smaller choices",
-                    base, budget_bits));
+    throw ConfigError(fmt::format(
+        "allocation.target_bits: the smallest choices take {} bits, the budget has {}; raise target_bits or "
+        "add smaller choices",
+        base, budget_bits));
   }
   unit = std::max<int64_t>(unit, 1);
   const int64_t room = budget_bits - base;
-  const int64_t most_states = std::max<int64_t>(1, kMostStates / std::max<int64_t>(1, static_cast<int64_t>(curves.size())));
+  const int64_t most_states =
+      std::max<int64_t>(1, kMostStates / std::max<int64_t>(1, static_cast<int64_t>(curves.size())));
   if (room / unit + 1 > most_states) unit = (room + most_states - 1) / most_states;
   const auto num_states = static_cast<size_t>(room / unit + 1);
   // best[u]: least error of the linears so far with at most u units above their smallest choices
@@ -119,14 +121,13 @@ std::map<std::string, size_t> allocate_linears(
     model::DecoderBlock& block = original.blocks[i];
     const Stages stages = block.stages();
     std::map<std::string, MomentAccumulator> sums;
-    inputs = stream_stage_inputs(*original.rotary, block, inputs, stages, /*want_outputs=*/true,
-                                 [&](size_t stage, int64_t sample, const at::Tensor& x) {
-                                   for (const model::Linear* linear : stages[stage]) {
-                                     sums[linear->role].add(x, {},
-                                                            weights[i].at(linear->role)
-                                                                .weights.slice(0, sample, sample + x.size(0)));
-                                   }
-                                 });
+    inputs = stream_stage_inputs(
+        *original.rotary, block, inputs, stages, /*want_outputs=*/true,
+        [&](size_t stage, int64_t sample, const at::Tensor& x) {
+          for (const model::Linear* linear : stages[stage]) {
+            sums[linear->role].add(x, {}, weights[i].at(linear->role).weights.slice(0, sample, sample + x.size(0)));
+          }
+        });
     for (const model::Linear* linear : block.linears()) {
       const at::Tensor weight = linear->weight->dequantise().detach().to(at::kFloat);
       const Moments moments = sums.at(linear->role).mean();

@@ -26,8 +26,8 @@ struct BitPlan {
 };
 
 /// The choices with the least sum of errors whose bits sum to at most `budget_bits`: dynamic programme over the bits in
-/// units of their greatest common divisor. Exact, unless that needs more than 2^26 states in all: bits then round up to a
-/// coarser unit, so that the budget still holds. Ties: fewer bits, then the lower index.
+/// units of their greatest common divisor. Exact, unless that needs more than 2^26 states in all: bits then round up to
+/// a coarser unit, so that the budget still holds. Ties: fewer bits, then the lower index.
 /// @param curves one a linear, each with at least one choice
 /// @throws ConfigError if even the smallest choices exceed the budget
 BitPlan allocate_bits(const std::vector<std::vector<BitChoice>>& curves, int64_t budget_bits);

@@ -18,34 +18,36 @@ constexpr int64_t kTokensAtATime = 4096;
 ObjectiveOptions read_objective(config::Reader& root) {
   config::Reader in = root.section("objective", {.doc = "what a linear's code is fitted to"});
   ObjectiveOptions options;
-  options.damping = in.number(
-      "damping", {.fallback = 0.0,
-                  .min = 0.0,
-                  .max = 100.0,
-                  .doc = "xtx over its mean diagonal, plus this times the identity; 0: xtx as it is"});
-  options.token_weights = in.flag(
-      "token_weights", {.fallback = false,
-                        .doc = "tokens count by the squared gradient of the float model's loss at the linear's output"});
+  options.damping =
+      in.number("damping", {.fallback = 0.0,
+                            .min = 0.0,
+                            .max = 100.0,
+                            .doc = "xtx over its mean diagonal, plus this times the identity; 0: xtx as it is"});
+  options.token_weights =
+      in.flag("token_weights",
+              {.fallback = false,
+               .doc = "tokens count by the squared gradient of the float model's loss at the linear's output"});
   options.token_weight_clip = in.optional_number(
       "token_weight_clip", {.min = 1.0, .doc = "largest weight of a token (their mean is 1); null: none"});
-  options.mismatch =
-      in.number("mismatch", {.fallback = 0.0,
-                             .min = 0.0,
-                             .max = 1.0,
-                             .doc = "part of the error of a linear's inputs, against the float model's, that its target "
-                                    "makes up for"});
-  options.residual =
-      in.number("residual", {.fallback = 0.0,
-                             .min = 0.0,
-                             .max = 1.0,
-                             .doc = "part of the residual stream's error, against the float model's, that the targets of "
-                                    "o_proj and down_proj make up for"});
+  options.mismatch = in.number(
+      "mismatch", {.fallback = 0.0,
+                   .min = 0.0,
+                   .max = 1.0,
+                   .doc = "part of the error of a linear's inputs, against the float model's, that its target "
+                          "makes up for"});
+  options.residual = in.number(
+      "residual", {.fallback = 0.0,
+                   .min = 0.0,
+                   .max = 1.0,
+                   .doc = "part of the residual stream's error, against the float model's, that the targets of "
+                          "o_proj and down_proj make up for"});
   options.mismatch_damping = in.number(
       "mismatch_damping",
       {.fallback = 0.03, .min = 0.0, .max = 100.0, .doc = "damping of that, as a part of the mean diagonal of xtx"});
-  options.stages = in.flag("stages", {.fallback = false,
-                                      .doc = "moments afresh for q,k,v, then o, then gate,up, then down, each with what "
-                                             "is quantised already in front"});
+  options.stages =
+      in.flag("stages", {.fallback = false,
+                         .doc = "moments afresh for q,k,v, then o, then gate,up, then down, each with what "
+                                "is quantised already in front"});
   options.float_targets =
       in.text("block_target", {.fallback = "quantised_inputs",
                                .choices = {"quantised_inputs", "float_model"},
@@ -106,8 +108,8 @@ quant::LayerProblem make_problem(const at::Tensor& weight, const Moments& moment
     const auto [factor, info] = at::linalg_cholesky_ex(damped);
     if (info.item<int64_t>() != 0) {
       throw NumericalError(
-          fmt::format("[objective] {}: xtx with objective.mismatch_damping {:g} is not positive definite; try 0.03", name,
-                      options.mismatch_damping));
+          fmt::format("[objective] {}: xtx with objective.mismatch_damping {:g} is not positive definite; try 0.03",
+                      name, options.mismatch_damping));
     }
     const at::Tensor plain = weight.to(at::kDouble);
     at::Tensor error = at::zeros_like(plain);  // [out, in]

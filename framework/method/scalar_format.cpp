@@ -126,13 +126,13 @@ ScalarAllocation::ScalarAllocation(config::Reader& root, const ScalarFormats::Li
 
 ScalarFormats ScalarAllocation::formats(
     const ScalarFormats& formats, const model::Model& model, const Calibration& calibration, Context& context,
-    const std::function<std::shared_ptr<quant::Weight>(const quant::LayerProblem& problem,
-                                                       const ScalarFormat& format)>& make) const {
+    const std::function<std::shared_ptr<quant::Weight>(const quant::LayerProblem& problem, const ScalarFormat& format)>&
+        make) const {
   ScalarFormats out = formats;
   if (!is_active()) return out;
-  const auto plan = allocate_linears(
-      model, calibration, context, choices_.size(), *target_bits_,
-      [&](const quant::LayerProblem& problem, size_t c) { return make(problem, choices_[c]); });
+  const auto plan =
+      allocate_linears(model, calibration, context, choices_.size(), *target_bits_,
+                       [&](const quant::LayerProblem& problem, size_t c) { return make(problem, choices_[c]); });
   for (const auto& [linear, choice] : plan) out.assign(linear, choices_[choice]);
   return out;
 }

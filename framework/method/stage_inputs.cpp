@@ -63,12 +63,13 @@ FloatActivations float_activations(const model::RotaryEmbedding& rotary, model::
   Stages stages;
   if (keep_stage_inputs) stages = block.stages();
   out.stage_inputs.resize(stages.size());
-  out.outputs = stream_stage_inputs(
-      rotary, block, inputs, stages, /*want_outputs=*/true, [&](size_t stage, int64_t sample, const at::Tensor& x) {
-        at::Tensor& kept = out.stage_inputs[stage];
-        if (!kept.defined()) kept = at::empty({inputs.size(0), inputs.size(1), x.size(-1)}, x.options());
-        kept.slice(0, sample, sample + x.size(0)).copy_(x);
-      });
+  out.outputs = stream_stage_inputs(rotary, block, inputs, stages, /*want_outputs=*/true,
+                                    [&](size_t stage, int64_t sample, const at::Tensor& x) {
+                                      at::Tensor& kept = out.stage_inputs[stage];
+                                      if (!kept.defined())
+                                        kept = at::empty({inputs.size(0), inputs.size(1), x.size(-1)}, x.options());
+                                      kept.slice(0, sample, sample + x.size(0)).copy_(x);
+                                    });
   return out;
 }
 

@@ -11,7 +11,8 @@
 
 namespace aqlm_exp::method {
 
-/// Runs `inputs` through `block`, some samples at a time, and shows the inputs of each stage (those of its first linear).
+/// Runs `inputs` through `block`, some samples at a time, and shows the inputs of each stage (those of its first
+/// linear).
 /// @param inputs [num_samples, seq_len, hidden_size] float32
 /// @param want_outputs otherwise a pass ends as soon as the last stage was seen
 /// @param see called with the stage's index, the first sample of the batch, and x [batch, seq_len, in_features]

@@ -44,8 +44,8 @@ TEST(BlockLdl, ReproducesXtxInVisitingOrder) {
     at::Tensor middle = at::zeros({24, 24});
     for (int64_t j = 0; j < 3; ++j) {
       middle.slice(0, 8 * j, 8 * j + 8).slice(1, 8 * j, 8 * j + 8).copy_(factor.metric[j]);
-      EXPECT_TRUE(at::allclose(factor.feedback.slice(0, 8 * j, 8 * j + 8).slice(1, 8 * j, 8 * j + 8), at::eye(8), 0,
-                               1e-6));
+      EXPECT_TRUE(
+          at::allclose(factor.feedback.slice(0, 8 * j, 8 * j + 8).slice(1, 8 * j, 8 * j + 8), at::eye(8), 0, 1e-6));
       EXPECT_EQ(factor.feedback.slice(0, 8 * j + 8).slice(1, 8 * j, 8 * j + 8).abs().sum().item<double>(), 0.0);
     }
     const at::Tensor expected = problem.xtx.index_select(0, factor.columns).index_select(1, factor.columns);
@@ -74,8 +74,7 @@ at::Tensor conditional_codes(const quant::LayerProblem& problem, const quant::Ad
     at::Tensor conditional = h.slice(0, 0, end).slice(1, 0, end);
     if (end < in) {
       const at::Tensor cross = h.slice(0, 0, end).slice(1, end);
-      conditional = conditional -
-                    at::matmul(cross, at::linalg_solve(h.slice(0, end).slice(1, end), cross.t()));
+      conditional = conditional - at::matmul(cross, at::linalg_solve(h.slice(0, end).slice(1, end), cross.t()));
     }
     int64_t tried = 1;
     for (int64_t m = 0; m < spec.num_codebooks; ++m) tried *= spec.codebook_size();
@@ -101,8 +100,8 @@ at::Tensor conditional_codes(const quant::LayerProblem& problem, const quant::Ad
 }
 
 TEST(Ldlq, ChoosesWhatBruteForceWithFreeGroupsBehindChooses) {
-  for (const quant::CodeSpec& spec : {quant::CodeSpec{2, 3, 8, 1}, quant::CodeSpec{1, 4, 4, 1},
-                                      quant::CodeSpec{2, 2, 4, 2}}) {
+  for (const quant::CodeSpec& spec :
+       {quant::CodeSpec{2, 3, 8, 1}, quant::CodeSpec{1, 4, 4, 1}, quant::CodeSpec{2, 2, 4, 2}}) {
     const quant::LayerProblem problem = test::correlated_layer(8, 24, 9);
     for (const char* implementation : {"plain", "auto"}) {
       quant::AdditiveWeight weight = first_code(problem, spec);
@@ -157,7 +156,7 @@ TEST_P(DescentCases, NeverRaisesTheLossOnARealLayer) {
   Rng rng(4);
   double last = loss(problem, weight);
   const double first = last;
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 2; ++round) {
     encoding->encode(weight, rng);
     const double now = loss(problem, weight);
     // moves are scored in float32: their sum may be off by some of its roundings
@@ -167,15 +166,15 @@ TEST_P(DescentCases, NeverRaisesTheLossOnARealLayer) {
   EXPECT_LT(last, 0.95 * first);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Kinds, DescentCases,
-    testing::Values(Descent{{2, 4, 8, 1}, R"({"type":"icm"})"},
-                    Descent{{2, 4, 8, 1}, R"({"type":"icm","implementation":"plain"})"},
-                    Descent{{1, 6, 8, 1}, R"({"type":"icm","order":"natural"})"},
-                    Descent{{2, 4, 8, 1}, R"({"type":"icm","one_book":true,"order":"random"})"},
-                    Descent{{3, 4, 8, 1}, R"({"type":"icm","candidates":8})"},
-                    Descent{{3, 4, 8, 1}, R"({"type":"icm","one_book":true,"implementation":"plain"})"},
-                    Descent{{2, 4, 4, 2}, R"({"type":"icm"})"}));
+INSTANTIATE_TEST_SUITE_P(Kinds, DescentCases,
+                         testing::Values(Descent{{2, 4, 8, 1}, R"({"type":"icm"})"},
+                                         Descent{{2, 4, 8, 1}, R"({"type":"icm","implementation":"plain"})"},
+                                         Descent{{1, 6, 8, 1}, R"({"type":"icm","order":"natural"})"},
+                                         Descent{{2, 4, 8, 1}, R"({"type":"icm","one_book":true,"order":"random"})"},
+                                         Descent{{3, 4, 8, 1}, R"({"type":"icm","candidates":8})"},
+                                         Descent{{3, 4, 8, 1},
+                                                 R"({"type":"icm","one_book":true,"implementation":"plain"})"},
+                                         Descent{{2, 4, 4, 2}, R"({"type":"icm"})"}));
 
 TEST(Icm, LeavesNoGroupThatAnotherSumOfCodewordsWouldImprove) {
   const quant::CodeSpec spec{2, 2, 4, 1};
@@ -207,14 +206,15 @@ TEST(Icm, OneBookAtATimeInRandomOrderIsTheReferencesBeamOfOne) {
 
 TEST(Sweeps, KernelsAgreeWithPlainTensorsOnARealLayer) {
   const quant::LayerProblem problem = test::real_layer();
-  for (const quant::CodeSpec& spec : {quant::CodeSpec{2, 6, 8, 1}, quant::CodeSpec{1, 8, 8, 1},
-                                      quant::CodeSpec{3, 3, 8, 1}}) {
+  for (const quant::CodeSpec& spec :
+       {quant::CodeSpec{2, 6, 8, 1}, quant::CodeSpec{1, 8, 8, 1}, quant::CodeSpec{3, 3, 8, 1}}) {
     for (const char* type : {"ldlq", "icm"}) {
       quant::AdditiveWeight fused = first_code(problem, spec), plain = first_code(problem, spec);
       const std::string head = R"({"type":")" + std::string(type) + R"(","implementation":)";
       encode(head + R"("auto"})", problem, fused);
       encode(head + R"("plain"})", problem, plain);
-      // Near-ties may fall either way by rounding, and what follows them with them: losses agree closely, not bit by bit.
+      // Near-ties may fall either way by rounding, and what follows them with them: losses agree closely, not bit by
+      // bit.
       EXPECT_NEAR(loss(problem, fused), loss(problem, plain), 5e-3 * loss(problem, plain)) << spec.str() << type;
     }
   }
@@ -259,8 +259,8 @@ TEST(Sweeps, RefuseAWeightOfAnotherShape) {
   quant::AdditiveWeight weight = first_code(other, {2, 3, 8, 1});
   EXPECT_THROW(encode(R"({"type":"ldlq"})", problem, weight), DataError);
   EXPECT_THROW(encode(R"({"type":"icm"})", problem, weight), DataError);
-  EXPECT_THROW(encode(R"({"type":"ldlq","search":"joint"})", other, *std::make_unique<quant::AdditiveWeight>(
-                                                                       first_code(other, {3, 3, 8, 1}))),
+  EXPECT_THROW(encode(R"({"type":"ldlq","search":"joint"})", other,
+                      *std::make_unique<quant::AdditiveWeight>(first_code(other, {3, 3, 8, 1}))),
                ConfigError);
 }
 

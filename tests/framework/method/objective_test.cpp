@@ -49,8 +49,8 @@ TEST(Objective, DampsAndCorrectsByTheFormulas) {
   EXPECT_TRUE(at::allclose(problem.xtx.to(at::kDouble), xtx / mean + 0.1 * at::eye(8), 1e-6, 1e-6));
   const at::Tensor inverse = at::linalg_inv(xtx + 0.03 * mean * at::eye(8));
   const at::Tensor w = layer.weight.to(at::kDouble);
-  EXPECT_TRUE(at::allclose(problem.weight.to(at::kDouble), w + 0.5 * at::matmul(at::matmul(w, mismatch), inverse), 1e-5,
-                           1e-6));
+  EXPECT_TRUE(
+      at::allclose(problem.weight.to(at::kDouble), w + 0.5 * at::matmul(at::matmul(w, mismatch), inverse), 1e-5, 1e-6));
 }
 
 TEST(Objective, FullCorrectionIsTheBestTargetForTheInputsThatAreThere) {
@@ -59,8 +59,7 @@ TEST(Objective, FullCorrectionIsTheBestTargetForTheInputsThatAreThere) {
   const at::Tensor float_x = x + 0.3 * test::gaussian({200, 6}, 2), w = test::gaussian({3, 6}, 3);
   MomentAccumulator sums;
   sums.add(x, float_x);
-  const quant::LayerProblem problem =
-      make_problem(w, sums.mean(), {.mismatch = 1.0, .mismatch_damping = 0.0}, "x");
+  const quant::LayerProblem problem = make_problem(w, sums.mean(), {.mismatch = 1.0, .mismatch_damping = 0.0}, "x");
   const at::Tensor best = at::matmul(at::linalg_pinv(x), at::matmul(float_x, w.t())).t();
   EXPECT_TRUE(at::allclose(problem.weight, best, 1e-3, 1e-4));
 }
@@ -113,9 +112,8 @@ TEST(StageInputs, AreWhatAFullPassShowsAndAPassCanEndEarly) {
   for (size_t stage = 0; stage < 4; ++stage) {
     at::Tensor seen;
     const Stages stages = {block.stages()[stage]};
-    const at::Tensor outputs =
-        stream_stage_inputs(*model.rotary, block, inputs, stages, /*want_outputs=*/false,
-                            [&](size_t, int64_t, const at::Tensor& x) { seen = x.clone(); });
+    const at::Tensor outputs = stream_stage_inputs(*model.rotary, block, inputs, stages, /*want_outputs=*/false,
+                                                   [&](size_t, int64_t, const at::Tensor& x) { seen = x.clone(); });
     EXPECT_FALSE(outputs.defined());
     EXPECT_TRUE(seen.equal(all.stage_inputs[stage])) << stage;
   }

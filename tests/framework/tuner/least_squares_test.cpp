@@ -44,13 +44,13 @@ double best_loss(const quant::LayerProblem& problem, const quant::AdditiveWeight
 }
 
 TEST(LeastSquares, ReachesTheDirectSolution) {
-  for (const quant::CodeSpec& spec : {quant::CodeSpec{2, 2, 4, 1}, quant::CodeSpec{1, 3, 4, 1},
-                                      quant::CodeSpec{2, 2, 4, 2}}) {
+  for (const quant::CodeSpec& spec :
+       {quant::CodeSpec{2, 2, 4, 1}, quant::CodeSpec{1, 3, 4, 1}, quant::CodeSpec{2, 2, 4, 2}}) {
     const quant::LayerProblem problem = test::correlated_layer(24, 16, 6);
     quant::AdditiveWeight weight = first_code(problem, spec);
     const double best = best_loss(problem, weight);
     EXPECT_GT(loss(problem, weight), 1.01 * best);  // there is something to gain
-    test::build(tuners(), R"({"type":"least_squares","iterations":200,"ridge":0.0})")->start(problem, weight)->tune();
+    test::build(tuners(), R"({"type":"least_squares","iterations":60,"ridge":0.0})")->start(problem, weight)->tune();
     EXPECT_NEAR(loss(problem, weight), best, 1e-3 * best) << spec.str();
   }
 }
@@ -133,7 +133,8 @@ TEST(CodeSums, MatchIndexAddBelowAndAboveTheSplit) {
   for (const int64_t num_rows : {0, 1, 1000, 200000}) {
     const at::Tensor rows = test::gaussian({num_rows, 3}, 1);
     const at::Tensor codes = at::arange(num_rows, at::kLong).mul(7919).remainder(13).to(at::kInt);
-    const at::Tensor expected = at::zeros({13, 3}, at::kDouble).index_add_(0, codes.to(at::kLong), rows.to(at::kDouble));
+    const at::Tensor expected =
+        at::zeros({13, 3}, at::kDouble).index_add_(0, codes.to(at::kLong), rows.to(at::kDouble));
     const at::Tensor sums = quant::sum_rows_by_code(rows, codes, 13);
     // eps of float32 times the number of terms is far above what is seen; a lost row would show as about 1
     EXPECT_TRUE(at::allclose(sums.to(at::kDouble), expected, 1e-4, 1e-2)) << num_rows;
