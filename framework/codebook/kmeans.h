@@ -27,9 +27,9 @@ struct KMeansOptions {
 };
 
 /// The reference implementation's k-means: start at distinct random points; mean of members, an empty cluster keeps its
-/// centroid (unless it is re-seeded, which the last three iterations never do); every 10th iteration stop if no centroid
-/// moved by more than 1e-6 relative + 1e-8.
-/// With no more points than clusters every point becomes its own centroid (error zero).
+/// centroid (unless it is re-seeded, which the last three iterations never do); every 10th iteration stop if no
+/// centroid moved by more than 1e-6 relative + 1e-8. With no more points than clusters every point becomes its own
+/// centroid (error zero).
 KMeansResult kmeans(const at::Tensor& points, int64_t num_clusters, const KMeansOptions& options, Rng& rng);
 
 }  // namespace aqlm_exp::codebook

@@ -31,18 +31,20 @@ at::Tensor times_metric(const at::Tensor& values, const at::Tensor& metric) {
 
 Points make_points(const at::Tensor& values, const at::Tensor& metric, const at::Tensor& weights) {
   const int64_t ig = metric.size(1);
-  return {values.contiguous(), times_metric(values.contiguous(), metric), metric, weights, values.size(2) / ig, ig};
+  return {values.contiguous(), times_metric(values.contiguous(), metric),
+          metric.contiguous(), weights.contiguous(),
+          values.size(2) / ig, ig};
 }
 
 struct Assignment {
-  at::Tensor index;   // [G, O] int64
+  at::Tensor index;   // [G, O] int32
   at::Tensor scores;  // [G, O]: c M cᵀ − 2 c M vᵀ
 };
 
 Assignment assign(const Points& points, const at::Tensor& centroids) {
   if (points.og == 1 && search::nearest_supported(points.images, centroids)) {
     search::Nearest found = search::nearest(points.images, centroids, /*bias=*/{}, points.metric);
-    return {found.index.to(at::kLong), found.score};
+    return {found.index, found.score};
   }
   const int64_t num_clusters = centroids.size(0), num_rows = points.num_rows();
   const int64_t budget = centroids.is_cpu() ? int64_t{1} << 21 : int64_t{1} << 28;  // scores at a time
@@ -50,8 +52,8 @@ Assignment assign(const Points& points, const at::Tensor& centroids) {
   const int64_t rows_at_a_time = std::clamp<int64_t>(budget / num_clusters, 1, num_rows);
   // c M cᵀ for all groups at once: features c cᵀ against the metric.
   const at::Tensor split = centroids.view({num_clusters, points.og, points.ig});
-  const at::Tensor features = at::bmm(split.transpose(1, 2), split).flatten(1);            // [K, ig * ig]
-  const at::Tensor energies = at::matmul(points.metric.flatten(1), features.t());           // [G, K]
+  const at::Tensor features = at::bmm(split.transpose(1, 2), split).flatten(1);    // [K, ig * ig]
+  const at::Tensor energies = at::matmul(points.metric.flatten(1), features.t());  // [G, K]
   std::vector<at::Tensor> index, scores;
   for (int64_t j = 0; j < points.num_groups(); j += groups_at_a_time) {
     const int64_t last = std::min(points.num_groups(), j + groups_at_a_time);
@@ -66,7 +68,7 @@ Assignment assign(const Points& points, const at::Tensor& centroids) {
     index.push_back(at::cat(row_index, 1));
     scores.push_back(at::cat(row_scores, 1));
   }
-  return {at::cat(index), at::cat(scores)};
+  return {at::cat(index).to(at::kInt), at::cat(scores)};
 }
 
 at::Tensor pick(const at::Tensor& points, const std::vector<int64_t>& which) {
@@ -82,20 +84,12 @@ std::vector<int64_t> draw(int64_t from, int64_t count, Rng& rng) {
 class Lloyd {
  public:
   Lloyd(const Points& points, int64_t num_clusters) : points_(points), num_clusters_(num_clusters) {
-    const at::Tensor per_point = points.weights.unsqueeze(0).expand({points.num_groups(), -1});  // [G, O]
-    weights_ = per_point.reshape({-1, 1});
-    weighted_images_ = (points.images * points.weights.view({1, -1, 1})).flatten(0, 1);
     energies_ = (points.images * points.values).sum(2);  // [G, O]: v M vᵀ
-    groups_ = at::arange(points.num_groups(), weights_.options().dtype(at::kLong)).unsqueeze(1);
   }
 
   at::Tensor update(const at::Tensor& centroids, bool reseed) const {
     const Assignment found = assign(points_, centroids);
-    const int64_t num_groups = points_.num_groups();
-    const at::Tensor sums = quant::sum_rows_by_code(weighted_images_, found.index.flatten(), num_clusters_);
-    const at::Tensor counts = quant::sum_rows_by_code(weights_, (found.index * num_groups + groups_).flatten(),
-                                                      num_clusters_ * num_groups)
-                                  .view({num_clusters_, num_groups});
+    const auto [sums, counts] = member_sums(found.index, centroids);
     at::Tensor blocks = at::matmul(counts, points_.metric.flatten(1)).view({num_clusters_, points_.ig, points_.ig});
     const at::Tensor diagonal = blocks.diagonal(0, 1, 2).mean(1);  // [K]
     const at::Tensor empty = diagonal.le(0);                       // no members, or members without any energy
@@ -116,12 +110,24 @@ class Lloyd {
   }
 
  private:
+  /// Per cluster: Σ w M v over its members, [K, og * ig], and Σ w of its members in each group, [K, G].
+  std::pair<at::Tensor, at::Tensor> member_sums(const at::Tensor& index, const at::Tensor& centroids) const {
+    if (search::nearest_supported(points_.images, centroids)) {  // a device that the kernels know
+      const search::Accumulated sums = search::accumulate(index, points_.images, points_.weights, num_clusters_);
+      return {sums.sums, sums.counts};
+    }
+    const int64_t num_groups = points_.num_groups();
+    const at::Tensor rows = (points_.images * points_.weights.view({1, -1, 1})).flatten(0, 1);
+    const at::Tensor weights = points_.weights.unsqueeze(0).expand({num_groups, -1}).reshape({-1, 1});  // [G * O, 1]
+    const at::Tensor groups = at::arange(num_groups, index.options().dtype(at::kLong)).unsqueeze(1);
+    const at::Tensor cells = (index.to(at::kLong) * num_groups + groups).flatten();
+    return {quant::sum_rows_by_code(rows, index.flatten(), num_clusters_),
+            quant::sum_rows_by_code(weights, cells, num_clusters_ * num_groups).view({num_clusters_, num_groups})};
+  }
+
   const Points& points_;
   int64_t num_clusters_;
-  at::Tensor weights_;          // [G * O, 1]
-  at::Tensor weighted_images_;  // [G * O, og * ig]
-  at::Tensor energies_;         // [G, O]
-  at::Tensor groups_;           // [G, 1] int64
+  at::Tensor energies_;  // [G, O]
 };
 
 }  // namespace
@@ -149,11 +155,11 @@ MetricKMeansResult metric_kmeans(const at::Tensor& points, const at::Tensor& met
   }
   const Lloyd lloyd(training, num_clusters);
   for (int64_t i = 0; i < options.max_iter; ++i) {
-    const bool reseed = options.reseed_every > 0 && i % options.reseed_every == options.reseed_every - 1 &&
-                        i < options.max_iter - 3;
+    const bool reseed =
+        options.reseed_every > 0 && i % options.reseed_every == options.reseed_every - 1 && i < options.max_iter - 3;
     centroids = lloyd.update(centroids, reseed);
   }
-  return {centroids, assign(all, centroids).index.to(at::kInt)};
+  return {centroids, assign(all, centroids).index};
 }
 
 }  // namespace aqlm_exp::codebook

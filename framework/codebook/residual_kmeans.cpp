@@ -33,7 +33,8 @@ class ResidualKMeans final : public Initialiser {
     check_groups("residual_kmeans", groups, spec);
     if (options_.metric == Metric::kNone) return plain(groups, spec, rng);
     if (!weighting.metric.defined() || !weighting.weights.defined()) {
-      throw DataError("[residual_kmeans] metric diag and full need xtx and scales, got none; try codebook.metric: none");
+      throw DataError(
+          "[residual_kmeans] metric diag and full need xtx and scales, got none; try codebook.metric: none");
     }
     return in_metric(groups, weighting, spec, rng);
   }
@@ -54,9 +55,8 @@ class ResidualKMeans final : public Initialiser {
 
   quant::AdditiveCode in_metric(const at::Tensor& groups, const Weighting& weighting, const quant::CodeSpec& spec,
                                 Rng& rng) const {
-    const at::Tensor metric = options_.metric == Metric::kFull
-                                  ? weighting.metric
-                                  : at::diag_embed(weighting.metric.diagonal(0, 1, 2));
+    const at::Tensor metric =
+        options_.metric == Metric::kFull ? weighting.metric : at::diag_embed(weighting.metric.diagonal(0, 1, 2));
     const MetricKMeansOptions options{options_.max_iter, options_.max_points_per_centroid, options_.reseed_every};
     at::Tensor residual = groups.transpose(0, 1).clone(at::MemoryFormat::Contiguous);  // [G, O, group_size]
     std::vector<at::Tensor> codes, codebooks;
@@ -88,12 +88,12 @@ void register_residual_kmeans(InitialiserRegistry& registry) {
     options.max_points_per_centroid = in.integer(
         "max_points_per_centroid",
         {.fallback = 0, .min = 0, .max = 1000000, .doc = "fit on this many random groups per codeword; 0: on all"});
-    options.reseed_every =
-        in.integer("reseed_every", {.fallback = 0,
-                                    .min = 0,
-                                    .max = 100000,
-                                    .unit = "iterations",
-                                    .doc = "give codewords that no group uses to the groups of largest error; 0: never"});
+    options.reseed_every = in.integer(
+        "reseed_every", {.fallback = 0,
+                         .min = 0,
+                         .max = 100000,
+                         .unit = "iterations",
+                         .doc = "give codewords that no group uses to the groups of largest error; 0: never"});
     return std::make_unique<ResidualKMeans>(options);
   });
 }

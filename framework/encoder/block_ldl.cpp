@@ -59,10 +59,9 @@ BlockLdl block_ldl(const at::Tensor& xtx, int64_t in_group_size, GroupOrder how,
                                 .contiguous();  // R_jj: [G, g, g]
   out.metric = at::bmm(blocks, blocks.transpose(1, 2)).to(at::kFloat);
   const at::Tensor columns = factor.view({in_features, num_groups, in_group_size}).transpose(0, 1);  // [G, in, g]
-  const at::Tensor inverses = at::linalg_solve_triangular(
-      blocks, at::eye(in_group_size, blocks.options()).expand_as(blocks), /*upper=*/true);
-  out.feedback =
-      at::bmm(columns, inverses).transpose(0, 1).reshape({in_features, in_features}).to(at::kFloat);
+  const at::Tensor inverses =
+      at::linalg_solve_triangular(blocks, at::eye(in_group_size, blocks.options()).expand_as(blocks), /*upper=*/true);
+  out.feedback = at::bmm(columns, inverses).transpose(0, 1).reshape({in_features, in_features}).to(at::kFloat);
   return out;
 }
 

@@ -12,10 +12,10 @@ namespace aqlm_exp::encoder {
 /// tr(E H Eᵀ) = Σ_j ‖(E V)_j‖² in the metric M_j, and (E V)_j = E_j + Σ_{i<j} E_i V_ij: the j-th term can be made small
 /// by E_j whatever the terms before it are.
 struct BlockLdl {
-  at::Tensor order;     ///< [num_in_groups] int64, on the CPU: order[v] is the group visited v-th
-  at::Tensor columns;   ///< [in_features] int64, on xtx's device: columns in visiting order
-  at::Tensor feedback;  ///< V, [in_features, in_features] float32, visiting order
-  at::Tensor metric;    ///< M, [num_in_groups, in_group_size, in_group_size] float32, visiting order
+  at::Tensor order;            ///< [num_in_groups] int64, on the CPU: order[v] is the group visited v-th
+  at::Tensor columns;          ///< [in_features] int64, on xtx's device: columns in visiting order
+  at::Tensor feedback;         ///< V, [in_features, in_features] float32, visiting order
+  at::Tensor metric;           ///< M, [num_in_groups, in_group_size, in_group_size] float32, visiting order
   double extra_damping = 0.0;  ///< added to the diagonal, as a part of its mean, to make H positive definite
 };
 

@@ -17,11 +17,11 @@ constexpr int64_t kMostJointSums = int64_t{1} << 16;
 
 SearchOptions read_search(config::Reader& in) {
   SearchOptions options;
-  const std::string kind = in.text(
-      "search", {.fallback = "auto",
-                 .choices = {"auto", "joint", "k_best", "greedy"},
-                 .doc = "codes of a group: joint tries every sum of codewords; k_best and greedy go book by "
-                        "book, keeping `candidates` or one; auto: joint up to 65536 sums, else k_best"});
+  const std::string kind =
+      in.text("search", {.fallback = "auto",
+                         .choices = {"auto", "joint", "k_best", "greedy"},
+                         .doc = "codes of a group: joint tries every sum of codewords; k_best and greedy go book by "
+                                "book, keeping `candidates` or one; auto: joint up to 65536 sums, else k_best"});
   options.kind = kind == "joint"    ? SearchKind::kJoint
                  : kind == "k_best" ? SearchKind::kBest
                  : kind == "greedy" ? SearchKind::kGreedy

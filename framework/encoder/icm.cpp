@@ -1,8 +1,8 @@
-// Iterated conditional modes: groups in turn, each set to the best codes given all others. A round never raises the loss.
-// Sources: QuantEase, arXiv:2309.01885 (coordinate descent under xtx, with the gradient kept up to date instead of
-// computed afresh); LSQ, arXiv:1604.06388 (ICM over additive codes). We differ in that a group's codes can be searched
-// jointly over all codebooks. With search one_book, random order and one round it is the reference's beam search with
-// one hypothesis.
+// Iterated conditional modes: groups in turn, each set to the best codes given all others. A round never raises the
+// loss. Sources: QuantEase, arXiv:2309.01885 (coordinate descent under xtx, with the gradient kept up to date instead
+// of computed afresh); LSQ, arXiv:1604.06388 (ICM over additive codes). We differ in that a group's codes can be
+// searched jointly over all codebooks. With search one_book, random order and one round it is the reference's beam
+// search with one hypothesis.
 //
 // O output groups of og rows, I inputs, g = in_group_size.
 #include <ATen/ATen.h>
@@ -64,10 +64,8 @@ class IcmEncoding final : public Encoding {
     const at::Tensor columns = (groups.unsqueeze(1) * g + at::arange(g, groups.options())).flatten();
     sweep.target = pull;
     sweep.feedback = xtx_.index_select(0, columns).index_select(1, columns);
-    sweep.metric = sweep.feedback.view({groups.size(0), g, groups.size(0), g})
-                       .diagonal(0, 0, 2)
-                       .permute({2, 0, 1})
-                       .contiguous();
+    sweep.metric =
+        sweep.feedback.view({groups.size(0), g, groups.size(0), g}).diagonal(0, 0, 2).permute({2, 0, 1}).contiguous();
     sweep.order = groups.to(at::kInt);
     return run_sweep(sweep, weight);
   }
@@ -110,7 +108,7 @@ class IcmEncoding final : public Encoding {
   /// Sets `now` [O, M] to the best codes of the group where these are better than the old ones.
   template <typename Move>
   static void improve_group(const GroupSearch& search, const at::Tensor& pull, at::Tensor now, const Move& move) {
-    const at::Tensor old = search.words(now);                   // [O, og * g]
+    const at::Tensor old = search.words(now);                    // [O, og * g]
     const at::Tensor queries = pull + search.times_metric(old);  // the pull as it would be without this group
     const GroupSearch::Found found = search.best(queries, 1);
     const at::Tensor old_scores = (old * (search.times_metric(old) - 2 * queries)).sum(1, /*keepdim=*/true);

@@ -160,8 +160,7 @@ void register_ldlq(EncoderRegistry& registry) {
                                      .doc = "when xtx has no Cholesky factor: stop, or add to its diagonal, which the "
                                             "result records as extra_damping"});
     options.plain = read_implementation(in);
-    options.policy =
-        policy == "error" ? OnNotPositiveDefinite::kError : OnNotPositiveDefinite::kIncreaseDamping;
+    options.policy = policy == "error" ? OnNotPositiveDefinite::kError : OnNotPositiveDefinite::kIncreaseDamping;
     return std::make_unique<Ldlq>(options);
   });
 }

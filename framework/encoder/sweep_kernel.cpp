@@ -5,11 +5,11 @@
 namespace aqlm_exp::encoder {
 
 bool read_implementation(config::Reader& in) {
-  return in.text("implementation", {.fallback = "auto",
-                                    .choices = {"auto", "plain"},
-                                    .doc = "auto: a fused kernel where there is one for this code and device (recorded "
-                                           "per layer as ldlq_kernel and icm_kernel); plain: tensor operations only"}) ==
-         "plain";
+  return in.text("implementation",
+                 {.fallback = "auto",
+                  .choices = {"auto", "plain"},
+                  .doc = "auto: a fused kernel where there is one for this code and device (recorded "
+                         "per layer as ldlq_kernel and icm_kernel); plain: tensor operations only"}) == "plain";
 }
 
 search::Sweep sweep_of(const quant::AdditiveWeight& weight, const SearchOptions& options, search::SweepKind kind) {

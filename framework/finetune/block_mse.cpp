@@ -1,6 +1,7 @@
-// The reference's block fine-tuning: mean squared error to target outputs, Adam, one random order of the samples reused in every epoch, optional validation split with early stop and the best parameters restored.
-// Source: AQLM, arXiv:2401.06118 §3.4, and the reference implementation. Micro-batches change the cost, not the result:
-// a batch's gradient is the sum over its parts.
+// The reference's block fine-tuning: mean squared error to target outputs, Adam, one random order of the samples reused
+// in every epoch, optional validation split with early stop and the best parameters restored. Source: AQLM,
+// arXiv:2401.06118 §3.4, and the reference implementation. Micro-batches change the cost, not the result: a batch's
+// gradient is the sum over its parts.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -101,8 +102,7 @@ class BlockMse final : public BlockFinetuner {
     return options_.adam.lr * factor;
   }
 
-  double train_epoch(const BlockTask& task, const std::vector<int64_t>& order, int64_t epoch,
-                     tuner::Adam& adam) const {
+  double train_epoch(const BlockTask& task, const std::vector<int64_t>& order, int64_t epoch, tuner::Adam& adam) const {
     const auto steps_per_epoch = static_cast<int64_t>((order.size() + static_cast<size_t>(options_.batch_size) - 1) /
                                                       static_cast<size_t>(options_.batch_size));
     int64_t step = epoch * steps_per_epoch;
@@ -180,12 +180,13 @@ void register_block_mse(BlockFinetunerRegistry& registry) {
                                   .unit = "epochs",
                                   .doc = "stop after this many epochs without a better validation loss"});
     options.adam.lr = in.number("lr", {.fallback = 1e-5, .min = 0.0, .doc = "learning rate"});
-    options.cosine = in.text("lr_schedule", {.fallback = "constant",
-                                             .choices = {"constant", "cosine"},
-                                             .doc = "cosine: falls to zero along a half cosine over all epochs"}) ==
-                     "cosine";
+    options.cosine =
+        in.text("lr_schedule", {.fallback = "constant",
+                                .choices = {"constant", "cosine"},
+                                .doc = "cosine: falls to zero along a half cosine over all epochs"}) == "cosine";
     options.warmup = in.number(
-        "warmup", {.fallback = 0.0, .min = 0.0, .max = 1.0, .doc = "part of all steps in which the rate rises from zero"});
+        "warmup",
+        {.fallback = 0.0, .min = 0.0, .max = 1.0, .doc = "part of all steps in which the rate rises from zero"});
     options.adam.beta1 =
         in.number("beta1", {.fallback = 0.9, .min = 0.0, .max = 1.0, .doc = "decay of the first moment"});
     options.adam.beta2 =

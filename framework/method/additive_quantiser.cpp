@@ -22,7 +22,9 @@ class Run {
   Run(const quant::LayerProblem& problem, const Schedule& schedule, Rng& rng, StageTimes& times, AdditiveResult& result)
       : problem_(problem), schedule_(schedule), rng_(rng), times_(times), result_(result) {}
 
-  void add(char letter, std::unique_ptr<encoder::Encoding> encoding) { encodings_.emplace(letter, std::move(encoding)); }
+  void add(char letter, std::unique_ptr<encoder::Encoding> encoding) {
+    encodings_.emplace(letter, std::move(encoding));
+  }
   void add(char letter, std::unique_ptr<tuner::Tuning> tuning) { tunings_.emplace(letter, std::move(tuning)); }
 
   void run(const std::vector<ScheduleStep>& steps) {
@@ -94,12 +96,13 @@ AdditiveQuantiser::AdditiveQuantiser(config::Reader& root) {
   encoder_ = root.component("encoder", encoder::encoders(), "chooses codes: D in schedule.steps", "beam_search");
   refiner_ = root.component("refiner", encoder::encoders(), "chooses codes: I in schedule.steps", "icm");
   tuner_ = root.component("tuner", tuner::tuners(), "improves codebooks and scales: L in schedule.steps", "adam");
-  scale_tuner_ = root.component("scale_tuner", tuner::tuners(), "improves scales: S in schedule.steps",
-                                "closed_form_scales");
+  scale_tuner_ =
+      root.component("scale_tuner", tuner::tuners(), "improves scales: S in schedule.steps", "closed_form_scales");
   config::Reader schedule = root.section("schedule", {.doc = "how the parts alternate"});
   const std::string steps = schedule.text(
-      "steps", {.fallback = "(L D)*",
-                .doc = "D encoder, I refiner, L tuner, S scale tuner; (...)*5 repeats, (...)* repeats until the tolerance"});
+      "steps",
+      {.fallback = "(L D)*",
+       .doc = "D encoder, I refiner, L tuner, S scale tuner; (...)*5 repeats, (...)* repeats until the tolerance"});
   schedule_.max_rounds = schedule.integer(
       "max_rounds", {.fallback = 1000, .min = 0, .max = 1000000, .doc = "repetitions of a (...)* group at most"});
   schedule_.relative_mse_tolerance = schedule.optional_number(
@@ -110,31 +113,32 @@ AdditiveQuantiser::AdditiveQuantiser(config::Reader& root) {
   if (!root.describing()) schedule_.steps = parse_schedule(steps);
 }
 
-AdditiveResult AdditiveQuantiser::quantise(const quant::LayerProblem& problem, Rng& rng, StageTimes& times) const {
+AdditiveResult AdditiveQuantiser::quantise(const quant::LayerProblem& problem, const quant::CodeSpec& spec,
+                                           const std::vector<ScheduleStep>& steps, Rng& rng, StageTimes& times) const {
   quant::check_problem(problem);
-  spec_.check_shape(problem.name, problem.weight.size(0), problem.weight.size(1));
+  spec.check_shape(problem.name, problem.weight.size(0), problem.weight.size(1));
   AdditiveResult result;
   {
     const StageTimes::Scope scope(times, "codebook");
-    const codebook::ScaledGroups scaled = codebook::divide_out_scales(problem.weight, spec_);
-    const codebook::Weighting weighting{codebook::group_metric(problem.xtx, spec_.in_group_size),
+    const codebook::ScaledGroups scaled = codebook::divide_out_scales(problem.weight, spec);
+    const codebook::Weighting weighting{codebook::group_metric(problem.xtx, spec.in_group_size),
                                         scaled.scales.flatten().square()};
-    const quant::AdditiveCode code = initialiser_->initialise(scaled.groups, weighting, spec_, rng);
+    const quant::AdditiveCode code = initialiser_->initialise(scaled.groups, weighting, spec, rng);
     result.weight = std::make_shared<quant::AdditiveWeight>(
-        spec_, code.codes,
-        code.codebooks.view({spec_.num_codebooks, spec_.codebook_size(), spec_.out_group_size, spec_.in_group_size}),
+        spec, code.codes,
+        code.codebooks.view({spec.num_codebooks, spec.codebook_size(), spec.out_group_size, spec.in_group_size}),
         scaled.scales);
   }
   Run run(problem, schedule_, rng, times, result);
   {
     const StageTimes::Scope scope(times, "prepare");
-    if (uses_step(schedule_.steps, 'D')) run.add('D', encoder_->start(problem, spec_));
-    if (uses_step(schedule_.steps, 'I')) run.add('I', refiner_->start(problem, spec_));
-    if (uses_step(schedule_.steps, 'L')) run.add('L', tuner_->start(problem, *result.weight));
-    if (uses_step(schedule_.steps, 'S')) run.add('S', scale_tuner_->start(problem, *result.weight));
+    if (uses_step(steps, 'D')) run.add('D', encoder_->start(problem, spec));
+    if (uses_step(steps, 'I')) run.add('I', refiner_->start(problem, spec));
+    if (uses_step(steps, 'L')) run.add('L', tuner_->start(problem, *result.weight));
+    if (uses_step(steps, 'S')) run.add('S', scale_tuner_->start(problem, *result.weight));
   }
   run.measure();
-  run.run(schedule_.steps);
+  run.run(steps);
   run.measure();
   run.collect_metrics();
   return result;

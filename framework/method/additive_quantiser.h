@@ -39,8 +39,14 @@ class AdditiveQuantiser {
   /// Reads the sections quant, codebook, encoder, refiner, tuner, scale_tuner and schedule of the config's root.
   explicit AdditiveQuantiser(config::Reader& root);
   /// @throws DataError for shapes the spec does not tile, NaN or infinite values
-  AdditiveResult quantise(const quant::LayerProblem& problem, Rng& rng, StageTimes& times) const;
+  AdditiveResult quantise(const quant::LayerProblem& problem, Rng& rng, StageTimes& times) const {
+    return quantise(problem, spec_, schedule_.steps, rng, times);
+  }
+  /// With another shape of code, or other steps, than the configuration has.
+  AdditiveResult quantise(const quant::LayerProblem& problem, const quant::CodeSpec& spec,
+                          const std::vector<ScheduleStep>& steps, Rng& rng, StageTimes& times) const;
   const quant::CodeSpec& spec() const { return spec_; }
+  const std::vector<ScheduleStep>& steps() const { return schedule_.steps; }
 
  private:
   quant::CodeSpec spec_;

@@ -16,7 +16,7 @@ namespace {
 
 class Gptq final : public Method {
  public:
-  explicit Gptq(config::Reader& root) : formats_(root, {}) {
+  explicit Gptq(config::Reader& root) : formats_(root, {}), allocation_(root, {}) {
     config::Reader keys = root.section("method");
     options_.symmetric = keys.flag("sym", {.fallback = false, .doc = "one zero point for all groups, none stored"});
     options_.mse = keys.flag("mse", {.fallback = false, .doc = "shrink each range to the least sum of |error|^2.4"});
@@ -52,6 +52,10 @@ class Gptq final : public Method {
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);
+    const ScalarFormats formats = allocation_.formats(
+        formats_, model, calibration, context, [&](const quant::LayerProblem& problem, const ScalarFormat& format) {
+          return std::make_shared<scalar::ScalarWeight>(compensated(problem, format).code, "gptq");
+        });
     for (BlockWalk walk(model, calibration, context); !walk.done(); walk.advance()) {
       model::DecoderBlock& block = walk.block();
       std::vector<Stages> passes;  // stages that share a forward pass
@@ -66,7 +70,7 @@ class Gptq final : public Method {
         const StageTimes::Scope scope(context.times, "quantise");
         for (const auto& stage : passes[pass]) {
           for (model::Linear* linear : stage) {
-            quantise_linear(*linear, walk.index(), statistics.xtx.at(linear->role), context);
+            quantise_linear(*linear, formats.at(linear->name), walk.index(), statistics.xtx.at(linear->role), context);
           }
         }
       }
@@ -109,8 +113,8 @@ class Gptq final : public Method {
     }
   }
 
-  void quantise_linear(model::Linear& linear, int64_t block, const at::Tensor& xtx, Context& context) const {
-    const ScalarFormat format = formats_.at(linear.name);
+  void quantise_linear(model::Linear& linear, const ScalarFormat& format, int64_t block, const at::Tensor& xtx,
+                       Context& context) const {
     if (format.skip) return;
     const Stopwatch watch;
     const at::Tensor original = linear.weight->dequantise().detach();
@@ -130,6 +134,7 @@ class Gptq final : public Method {
   }
 
   ScalarFormats formats_;
+  ScalarAllocation allocation_;
   scalar::GptqOptions options_;
   bool true_sequential_ = false;
 };

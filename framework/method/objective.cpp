@@ -18,28 +18,36 @@ constexpr int64_t kTokensAtATime = 4096;
 ObjectiveOptions read_objective(config::Reader& root) {
   config::Reader in = root.section("objective", {.doc = "what a linear's code is fitted to"});
   ObjectiveOptions options;
-  options.damping = in.number(
-      "damping", {.fallback = 0.0,
-                  .min = 0.0,
-                  .max = 100.0,
-                  .doc = "xtx over its mean diagonal, plus this times the identity; 0: xtx as it is"});
-  options.token_weights = in.flag(
-      "token_weights", {.fallback = false,
-                        .doc = "tokens count by the squared gradient of the float model's loss at the linear's output"});
+  options.damping =
+      in.number("damping", {.fallback = 0.0,
+                            .min = 0.0,
+                            .max = 100.0,
+                            .doc = "xtx over its mean diagonal, plus this times the identity; 0: xtx as it is"});
+  options.token_weights =
+      in.flag("token_weights",
+              {.fallback = false,
+               .doc = "tokens count by the squared gradient of the float model's loss at the linear's output"});
   options.token_weight_clip = in.optional_number(
       "token_weight_clip", {.min = 1.0, .doc = "largest weight of a token (their mean is 1); null: none"});
-  options.mismatch =
-      in.number("mismatch", {.fallback = 0.0,
-                             .min = 0.0,
-                             .max = 1.0,
-                             .doc = "part of the error of a linear's inputs, against the float model's, that its target "
-                                    "makes up for"});
+  options.mismatch = in.number(
+      "mismatch", {.fallback = 0.0,
+                   .min = 0.0,
+                   .max = 1.0,
+                   .doc = "part of the error of a linear's inputs, against the float model's, that its target "
+                          "makes up for"});
+  options.residual = in.number(
+      "residual", {.fallback = 0.0,
+                   .min = 0.0,
+                   .max = 1.0,
+                   .doc = "part of the residual stream's error, against the float model's, that the targets of "
+                          "o_proj and down_proj make up for"});
   options.mismatch_damping = in.number(
       "mismatch_damping",
       {.fallback = 0.03, .min = 0.0, .max = 100.0, .doc = "damping of that, as a part of the mean diagonal of xtx"});
-  options.stages = in.flag("stages", {.fallback = false,
-                                      .doc = "moments afresh for q,k,v, then o, then gate,up, then down, each with what "
-                                             "is quantised already in front"});
+  options.stages =
+      in.flag("stages", {.fallback = false,
+                         .doc = "moments afresh for q,k,v, then o, then gate,up, then down, each with what "
+                                "is quantised already in front"});
   options.float_targets =
       in.text("block_target", {.fallback = "quantised_inputs",
                                .choices = {"quantised_inputs", "float_model"},
@@ -68,15 +76,30 @@ void MomentAccumulator::add(const at::Tensor& x, const at::Tensor& float_x, cons
   num_tokens_ += tokens.size(0);
 }
 
+void MomentAccumulator::add_residual(const at::Tensor& x, const at::Tensor& error, const at::Tensor& weights) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor tokens = x.reshape({-1, x.size(-1)});
+  const at::Tensor weighted = weights.defined() ? tokens * weights.reshape({-1, 1}) : tokens;
+  const at::Tensor errors = error.reshape({-1, error.size(-1)});
+  if (!residual_.defined()) residual_ = at::zeros({errors.size(1), tokens.size(1)}, x.options().dtype(at::kDouble));
+  for (int64_t start = 0; start < tokens.size(0); start += kTokensAtATime) {
+    const int64_t end = std::min(tokens.size(0), start + kTokensAtATime);
+    residual_.add_(at::matmul(errors.slice(0, start, end).t(), weighted.slice(0, start, end)));
+  }
+}
+
 Moments MomentAccumulator::mean() const {
   const auto n = static_cast<double>(num_tokens_);
-  return {xtx_.defined() ? xtx_ / n : at::Tensor(), mismatch_.defined() ? mismatch_ / n : at::Tensor()};
+  const auto over_n = [n](const at::Tensor& sum) { return sum.defined() ? sum / n : at::Tensor(); };
+  return {over_n(xtx_), over_n(mismatch_), over_n(residual_)};
 }
 
 quant::LayerProblem make_problem(const at::Tensor& weight, const Moments& moments, const ObjectiveOptions& options,
                                  const std::string& name) {
   quant::LayerProblem problem{.weight = weight, .xtx = moments.xtx, .name = name};
-  const bool corrects = options.mismatch > 0.0 && moments.mismatch.defined();
+  const bool corrects_inputs = options.mismatch > 0.0 && moments.mismatch.defined();
+  const bool corrects_stream = options.residual > 0.0 && moments.residual.defined();
+  const bool corrects = corrects_inputs || corrects_stream;
   if (options.damping == 0.0 && !corrects) return problem;
   const double mean = moments.xtx.diagonal().mean().item<double>();
   if (corrects && mean > 0.0) {
@@ -85,12 +108,14 @@ quant::LayerProblem make_problem(const at::Tensor& weight, const Moments& moment
     const auto [factor, info] = at::linalg_cholesky_ex(damped);
     if (info.item<int64_t>() != 0) {
       throw NumericalError(
-          fmt::format("[objective] {}: xtx with objective.mismatch_damping {:g} is not positive definite; try 0.03", name,
-                      options.mismatch_damping));
+          fmt::format("[objective] {}: xtx with objective.mismatch_damping {:g} is not positive definite; try 0.03",
+                      name, options.mismatch_damping));
     }
-    const at::Tensor error = at::matmul(weight.to(at::kDouble), moments.mismatch);  // [out, in]
-    const at::Tensor correction = at::cholesky_solve(error.t(), factor).t();
-    problem.weight = (weight.to(at::kDouble) + options.mismatch * correction).to(at::kFloat).contiguous();
+    const at::Tensor plain = weight.to(at::kDouble);
+    at::Tensor error = at::zeros_like(plain);  // [out, in]
+    if (corrects_inputs) error.add_(at::matmul(plain, moments.mismatch), options.mismatch);
+    if (corrects_stream) error.add_(moments.residual, options.residual);
+    problem.weight = (plain + at::cholesky_solve(error.t(), factor).t()).to(at::kFloat).contiguous();
   }
   if (options.damping > 0.0) {
     at::Tensor damped = moments.xtx / (mean > 0.0 ? mean : 1.0);

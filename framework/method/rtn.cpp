@@ -14,7 +14,7 @@ namespace {
 
 class Rtn final : public Method {
  public:
-  explicit Rtn(config::Reader& root) : formats_(root, {}) {
+  explicit Rtn(config::Reader& root) : formats_(root, {}), allocation_(root, {}) {
     config::Reader keys = root.section("method");
     const std::string grid = keys.text("grid", {.fallback = "awq",
                                                 .choices = {"awq", "gptq"},
@@ -33,11 +33,15 @@ class Rtn final : public Method {
     return fmt::format("{}{}{} ({} grid)", formats_.str(), grid_.symmetric ? " sym" : "", grid_.mse ? " mse" : "",
                        grid_.kind == scalar::GridKind::kGptq ? "gptq" : "awq");
   }
-  bool needs_calibration() const override { return false; }
+  bool needs_calibration() const override { return allocation_.is_active(); }
   std::vector<quant::Scheme> schemes() const override { return formats_.schemes(quant::Scheme::Kind::kScalar); }
 
-  void quantise(model::Model& model, const Calibration&, Context& context) const override {
-    quantise_each_linear(model, formats_, context,
+  void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
+    const ScalarFormats formats = allocation_.formats(
+        formats_, model, calibration, context, [&](const quant::LayerProblem& problem, const ScalarFormat& format) {
+          return quantised(problem.weight, format);
+        });
+    quantise_each_linear(model, formats, context,
                          [&](const at::Tensor& original, const ScalarFormat& format,
                              auto&) -> std::shared_ptr<quant::Weight> { return quantised(original, format); });
   }
@@ -55,6 +59,7 @@ class Rtn final : public Method {
   }
 
   ScalarFormats formats_;
+  ScalarAllocation allocation_;
   scalar::GridOptions grid_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/method/bit_allocation.h"
 
 namespace aqlm_exp::method {
 namespace {
@@ -51,6 +52,7 @@ ScalarFormats::ScalarFormats(config::Reader& root, const Limits& limits) {
 }
 
 ScalarFormat ScalarFormats::at(const std::string& linear) const {
+  if (const auto own = assigned_.find(linear); own != assigned_.end()) return own->second;
   ScalarFormat format = common_;
   for (const Override& entry : overrides_) {
     if (!std::regex_search(linear, entry.pattern)) continue;
@@ -104,6 +106,35 @@ std::string ScalarFormats::str() const {
     text += fmt::format(", {} override{}", overrides_.size(), overrides_.size() == 1 ? "" : "s");
   }
   return text;
+}
+
+ScalarAllocation::ScalarAllocation(config::Reader& root, const ScalarFormats::Limits& limits) {
+  target_bits_ = read_allocation(root, [&](config::Reader& in) {
+    ScalarFormat format;
+    format.nbits = in.integer(
+        "nbits",
+        {.fallback = 4, .min = limits.min_nbits, .max = limits.max_nbits, .unit = "bits", .doc = "bits of a code"});
+    format.group_size = in.integer("group_size", {.fallback = limits.group_size,
+                                                  .min = limits.min_group_size,
+                                                  .max = limits.max_group_size,
+                                                  .unit = "weights",
+                                                  .doc = "as quant.group_size"});
+    if (!in.describing()) check_group_size("allocation.choices: group_size", format.group_size);
+    choices_.push_back(format);
+  });
+}
+
+ScalarFormats ScalarAllocation::formats(
+    const ScalarFormats& formats, const model::Model& model, const Calibration& calibration, Context& context,
+    const std::function<std::shared_ptr<quant::Weight>(const quant::LayerProblem& problem, const ScalarFormat& format)>&
+        make) const {
+  ScalarFormats out = formats;
+  if (!is_active()) return out;
+  const auto plan =
+      allocate_linears(model, calibration, context, choices_.size(), *target_bits_,
+                       [&](const quant::LayerProblem& problem, size_t c) { return make(problem, choices_[c]); });
+  for (const auto& [linear, choice] : plan) out.assign(linear, choices_[choice]);
+  return out;
 }
 
 void quantise_each_linear(

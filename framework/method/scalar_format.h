@@ -39,6 +39,8 @@ class ScalarFormats {
   /// The last override whose regular expression occurs in `linear` decides each of its keys.
   /// @param linear "model.layers.0.self_attn.q_proj"
   ScalarFormat at(const std::string& linear) const;
+  /// One linear's format by name, whatever the configuration says.
+  void assign(const std::string& linear, const ScalarFormat& format) { assigned_[linear] = format; }
   /// @throws ConfigError if an override matches no linear of the model
   void check(const model::Model& model) const;
   /// "4 bits g128", "3 bits per row, 2 overrides"
@@ -56,6 +58,27 @@ class ScalarFormats {
   };
   ScalarFormat common_;
   std::vector<Override> overrides_;
+  std::map<std::string, ScalarFormat> assigned_;
+};
+
+/// Bits linear by linear, to a budget (bit_allocation.h).
+class ScalarAllocation {
+ public:
+  /// Reads the section allocation of the config's root.
+  ScalarAllocation(config::Reader& root, const ScalarFormats::Limits& limits);
+  bool is_active() const { return target_bits_.has_value(); }
+  double target_bits() const { return *target_bits_; }
+  const std::vector<ScalarFormat>& choices() const { return choices_; }
+  /// `formats` with a format of its own for every linear.
+  /// @param make quantises one linear
+  ScalarFormats formats(const ScalarFormats& formats, const model::Model& model, const Calibration& calibration,
+                        Context& context,
+                        const std::function<std::shared_ptr<quant::Weight>(const quant::LayerProblem& problem,
+                                                                           const ScalarFormat& format)>& make) const;
+
+ private:
+  std::optional<double> target_bits_;
+  std::vector<ScalarFormat> choices_;
 };
 
 /// The loop of methods that look at one weight at a time and need no calibration: every linear of every block that is

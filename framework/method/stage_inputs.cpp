@@ -31,7 +31,8 @@ class Observers {
 
 at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::DecoderBlock& block,
                                const at::Tensor& inputs, const Stages& stages, bool want_outputs,
-                               const std::function<void(size_t stage, int64_t sample, const at::Tensor& x)>& see) {
+                               const std::function<void(size_t stage, int64_t sample, const at::Tensor& x)>& see,
+                               const std::function<void(int64_t sample, const at::Tensor& out)>& see_outputs) {
   const c10::NoGradGuard no_grad;
   const Observers observers(stages);
   int64_t sample = 0;
@@ -48,6 +49,7 @@ at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::Deco
     try {
       const at::Tensor out = block.forward(inputs.slice(0, sample, end), rotary);
       if (want_outputs) outputs.slice(0, sample, end).copy_(out);
+      if (want_outputs && see_outputs) see_outputs(sample, out);
     } catch (const LastStageSeen&) {
     }
   }
@@ -57,15 +59,17 @@ at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::Deco
 FloatActivations float_activations(const model::RotaryEmbedding& rotary, model::DecoderBlock& block,
                                    const at::Tensor& inputs, bool keep_stage_inputs) {
   FloatActivations out;
+  out.inputs = inputs;
   Stages stages;
   if (keep_stage_inputs) stages = block.stages();
   out.stage_inputs.resize(stages.size());
-  out.outputs = stream_stage_inputs(
-      rotary, block, inputs, stages, /*want_outputs=*/true, [&](size_t stage, int64_t sample, const at::Tensor& x) {
-        at::Tensor& kept = out.stage_inputs[stage];
-        if (!kept.defined()) kept = at::empty({inputs.size(0), inputs.size(1), x.size(-1)}, x.options());
-        kept.slice(0, sample, sample + x.size(0)).copy_(x);
-      });
+  out.outputs = stream_stage_inputs(rotary, block, inputs, stages, /*want_outputs=*/true,
+                                    [&](size_t stage, int64_t sample, const at::Tensor& x) {
+                                      at::Tensor& kept = out.stage_inputs[stage];
+                                      if (!kept.defined())
+                                        kept = at::empty({inputs.size(0), inputs.size(1), x.size(-1)}, x.options());
+                                      kept.slice(0, sample, sample + x.size(0)).copy_(x);
+                                    });
   return out;
 }
 

@@ -102,8 +102,7 @@ std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Mode
                                                                const Calibration& calibration,
                                                                std::optional<double> clip, CalibrationCache* cache) {
   const auto make = [&] { return squared_gradients(model, calibration.input_ids); };
-  const TensorMap squares =
-      cache == nullptr ? make() : cache->get("token weights", model.device(), make).tensors;
+  const TensorMap squares = cache == nullptr ? make() : cache->get("token weights", model.device(), make).tensors;
   std::vector<std::map<std::string, TokenWeights>> out(model.blocks.size());
   for (size_t i = 0; i < model.blocks.size(); ++i) {
     for (const model::Linear* linear : model.blocks[i].linears()) {

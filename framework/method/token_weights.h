@@ -26,7 +26,6 @@ struct TokenWeights {
 /// @throws NumericalError if a gradient is NaN or infinite
 std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Model& model,
                                                                const Calibration& calibration,
-                                                               std::optional<double> clip,
-                                                               CalibrationCache* cache);
+                                                               std::optional<double> clip, CalibrationCache* cache);
 
 }  // namespace aqlm_exp::method

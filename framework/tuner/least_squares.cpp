@@ -1,8 +1,8 @@
 // Codebooks by least squares. With codes and scales fixed, Ŵ is linear in the codebooks, and tr((Ŵ−W) H (Ŵ−W)ᵀ) is a
 // quadratic whose minimum conjugate gradients reach in a few products with H, starting from the current books.
 // Sources: the closed form is mentioned and left out in AQLM, arXiv:2401.06118 §3.3; for scalar codes LNQ,
-// arXiv:2505.07004; preconditioned conjugate gradients, Golub and Van Loan, Matrix Computations, §11.5. The preconditioner
-// is the codewords' own block Σ s² H_jj over the groups that use them.
+// arXiv:2505.07004; preconditioned conjugate gradients, Golub and Van Loan, Matrix Computations, §11.5. The
+// preconditioner is the codewords' own block Σ s² H_jj over the groups that use them.
 //
 // M codebooks of K words, O output groups of og rows, G input groups of g columns.
 #include <ATen/ATen.h>
@@ -32,20 +32,24 @@ class LeastSquaresTuning final : public Tuning {
   void tune() override {
     const c10::NoGradGuard no_grad;
     read_codes();
-    const at::Tensor& books = weight_.codebooks();                  // [M, K, og, g]
-    const auto [ridge, inverse] = preconditioner();                 // [M, K, 1, 1], [M, K, g, g]
+    const at::Tensor& books = weight_.codebooks();   // [M, K, og, g]
+    const auto [ridge, inverse] = preconditioner();  // [M, K, 1, 1], [M, K, g, g]
     const auto precondition = [&inverse = inverse](const at::Tensor& v) { return at::matmul(v, inverse); };
     // Residual of the normal equations at the current books: 𝒜ᵀ((W − Ŵ) H).
     at::Tensor residual = gather(at::matmul(problem_.weight - weight_.dequantise().detach(), xtx_));
     at::Tensor step = at::zeros_like(residual);
     at::Tensor direction = precondition(residual);
     at::Tensor energy = (residual * direction).sum();
+    // Below float32's resolution of the start, directions are rounding; two books' free shift would let them grow.
+    const at::Tensor resolved = energy * 1e-10;
     for (int64_t i = 0; i < options_.iterations; ++i) {
       const at::Tensor moved = quant::ungroup(
           quant::sum_codewords(weight_.codes(), direction).mul_(weight_.scales().detach().view({-1, 1, 1})),
           weight_.spec());
       const at::Tensor image = gather(at::matmul(moved, xtx_)).add_(ridge * direction);
-      const at::Tensor alpha = energy / (direction * image).sum().clamp_min(1e-30);
+      const at::Tensor curvature = (direction * image).sum();
+      const at::Tensor alpha = at::where(energy.gt(resolved).logical_and_(curvature.gt(0)),
+                                         energy / curvature.clamp_min(1e-30), at::zeros_like(energy));
       step.add_(alpha * direction);
       residual.sub_(alpha * image);
       const at::Tensor preconditioned = precondition(residual);
@@ -95,8 +99,9 @@ class LeastSquaresTuning final : public Tuning {
     const at::Tensor block = at::stack(blocks).view({spec.num_codebooks, spec.codebook_size(), g, g});
     const at::Tensor diagonal = block.diagonal(0, 2, 3).mean(-1);  // [M, K]
     const at::Tensor mean = diagonal.mean();
-    const at::Tensor ridge =
-        (options_.ridge * mean + diagonal.le(0).to(at::kFloat) * mean).clamp_min(1e-30).view({-1, spec.codebook_size(), 1, 1});
+    const at::Tensor ridge = (options_.ridge * mean + diagonal.le(0).to(at::kFloat) * mean)
+                                 .clamp_min(1e-30)
+                                 .view({-1, spec.codebook_size(), 1, 1});
     const at::Tensor damped = block + ridge * at::eye(g, block.options());
     return {ridge, std::get<0>(at::linalg_inv_ex(damped))};
   }
@@ -126,7 +131,8 @@ void register_least_squares(TunerRegistry& registry) {
   registry.add("least_squares", "codebooks by preconditioned conjugate gradients under xtx", [](config::Reader& in) {
     Options options;
     options.iterations = in.integer(
-        "iterations", {.fallback = 6, .min = 1, .max = 10000, .doc = "conjugate gradient steps a round, from the current books"});
+        "iterations",
+        {.fallback = 6, .min = 1, .max = 10000, .doc = "conjugate gradient steps a round, from the current books"});
     options.ridge = in.number("ridge", {.fallback = 1e-6,
                                         .min = 0.0,
                                         .max = 1.0,
