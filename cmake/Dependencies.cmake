@@ -9,6 +9,7 @@ if(NOT TARGET yaml-cpp::yaml-cpp)  # 0.7 exports the bare name
 endif()
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(LIBEDIT REQUIRED IMPORTED_TARGET libedit)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_path(AQLM_EXP_HDF5_INCLUDE hdf5.h PATHS /usr/include/hdf5/serial REQUIRED)
 find_library(AQLM_EXP_HDF5_LIBRARY NAMES hdf5_serial hdf5 REQUIRED)

@@ -25,6 +25,7 @@ int run_driver_program(const std::vector<std::string>& arguments);
 void add_run_commands(CLI::App& app, const std::vector<std::string>& command_line, int& exit_code);
 void add_folder_commands(CLI::App& app, int& exit_code);
 void add_doctor_command(CLI::App& app, int& exit_code);
+void add_report_commands(CLI::App& app, int& exit_code);
 
 /// What a configuration file and overrides ask for, checked.
 struct LoadedSweep {
@@ -54,5 +55,8 @@ std::string shell_command(const std::vector<std::string>& words);
 
 /// Rebuilds OUT/sweep.h5 if its sources changed; prints what was left out.
 void merge_out(const plan::OutFolder& out, const plan::Plan& plan);
+
+/// Writes OUT/report and says where. Trouble is a warning: the results do not depend on it.
+void write_out_report(const plan::OutFolder& out);
 
 }  // namespace aqlm_exp::app

@@ -77,6 +77,7 @@ int run_driver_program(const std::vector<std::string>& arguments) {
   add_run_commands(app, arguments, exit_code);
   add_folder_commands(app, exit_code);
   add_doctor_command(app, exit_code);
+  add_report_commands(app, exit_code);
   app.add_subcommand("show", "look inside a configuration: config, sweep, tree, defaults, groups, roots, component");
   auto shell = std::make_shared<std::string>();
   CLI::App* completion = app.add_subcommand("completion", "shell completion: source <(aqlm-exp completion bash)");

@@ -17,6 +17,7 @@
 
 #include "analysis/text_table.h"
 #include "experiments/app/driver_commands.h"
+#include "experiments/app/load_dataset.h"
 #include "experiments/app/progress_display.h"
 #include "experiments/app/worker_program.h"
 #include "framework/base/error.h"
@@ -266,13 +267,6 @@ int gc(const plan::OutFolder& out, bool yes) {
   print(fmt::format("{} bytes in {} item(s) {}\n", total, unneeded.size(),
                     yes ? "removed" : "could be removed with --yes"));
   return 0;
-}
-
-std::vector<std::string> repro_words(const plan::Plan& plan, const plan::PlannedTrial& trial) {
-  std::vector<std::string> words = {"aqlm-exp", "run", plan.config_file};
-  words.insert(words.end(), trial.all_overrides.begin(), trial.all_overrides.end());
-  words.insert(words.end(), {"exp.sweep=null", "-o", "repro-" + trial.id.substr(0, 12)});
-  return words;
 }
 
 /// Becomes that command of this program.

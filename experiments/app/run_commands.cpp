@@ -230,7 +230,10 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
     print(report_table(prepared.plan, out, prepared.scan, loaded.settings.budgets, terminal_width(1), may_style(1)));
   }
   std::fflush(stdout);
-  if (!unfinished) merge_out(out, prepared.plan);  // last: a full disk must not keep the report back
+  if (!unfinished) {
+    merge_out(out, prepared.plan);  // last: a full disk must not keep the table back
+    write_out_report(out);
+  }
   if (!outcome.storage_problem.empty()) log_error("{}", outcome.storage_problem);
   if (unfinished || outcome.exit_code == ExitCode::kStopped)
     log_message(LogLevel::kError, "unfinished; go on with: " + again);

@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "framework/generate/generate.h"
+#include "framework/trial/usable_model.h"
+
 namespace CLI {
 class App;
 }
@@ -21,5 +24,15 @@ void add_eval_command(CLI::App& app);
 void add_parity_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 void add_layer_command(CLI::App& app);
+void add_chat_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_perf_command(CLI::App& app);
+/// @param words the command line as typed, for the model card
+void add_quantize_command(CLI::App& app, const std::vector<std::string>& words);
+
+/// Chats at the terminal, or through stdin and stdout.
+/// @param raw continue the text, also where the tokenizer has a chat template
+void talk_to(const trial::UsableModel& model, const generate::GenerateOptions& options, const std::string& system,
+             int64_t context, bool cuda_graph, bool raw);
 
 }  // namespace aqlm_exp::app

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "framework/backend/backend.h"
+#include "framework/backend/flat_op.h"
 #include "framework/base/error.h"
 #include "framework/scalar/int8.h"
 
@@ -18,11 +19,11 @@ class Int8Op final : public LinearOp {
       : weight_(std::move(weight)), bias_(std::move(bias)), threshold_(threshold) {}
   at::Tensor forward(const at::Tensor& x) const override {
     const auto& weight = static_cast<const scalar::Int8Weight&>(*weight_);  // prepare() has looked
-    at::Tensor y = scalar::int8_linear(weight, x.reshape({-1, x.size(-1)}), threshold_);
+    at::Tensor y = scalar::int8_linear(weight, x.reshape({-1, x.size(-1)}).to(at::kFloat), threshold_);
     if (bias_.defined()) y = y + bias_;
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = weight.out_features();
-    return y.reshape(shape);
+    return y.reshape(shape).to(x.scalar_type());
   }
   int64_t resident_bytes() const override { return (weight_->bits().total_bits() + 7) / 8; }
   std::string kernel() const override { return "llm_int8"; }
@@ -33,18 +34,6 @@ class Int8Op final : public LinearOp {
   double threshold_;
 };
 
-/// A linear that the method left alone.
-class DenseOp final : public LinearOp {
- public:
-  DenseOp(const WeightPtr& weight, at::Tensor bias) : matrix_(weight->dequantise().detach()), bias_(std::move(bias)) {}
-  at::Tensor forward(const at::Tensor& x) const override { return at::linear(x, matrix_, bias_); }
-  int64_t resident_bytes() const override { return static_cast<int64_t>(matrix_.nbytes()); }
-  std::string kernel() const override { return "dense"; }
-
- private:
-  at::Tensor matrix_, bias_;
-};
-
 class Int8Backend final : public Backend {
  public:
   explicit Int8Backend(double threshold) : threshold_(threshold) {}
@@ -53,9 +42,15 @@ class Int8Backend final : public Backend {
     return fmt::format("backend llm_int8 cannot run \"{}\", only weights of method llm_int8; use backend.type: dense",
                        weight.format());
   }
-  std::unique_ptr<LinearOp> prepare(WeightPtr weight, const at::Tensor& bias) const override {
+  std::string refusal(const quant::Scheme& scheme, at::Device) const override {
+    using Kind = quant::Scheme::Kind;
+    if (scheme.kind == Kind::kDense || scheme.kind == Kind::kInt8) return {};
+    return fmt::format("backend llm_int8 cannot run \"{}\", only weights of method llm_int8; use backend.type: dense",
+                       scheme.str());
+  }
+  std::unique_ptr<LinearOp> prepare(WeightPtr weight, const at::Tensor& bias, const Target& target) const override {
     if (const std::string reason = refusal(*weight); !reason.empty()) throw ConfigError(reason);
-    if (!weight->is_quantised()) return std::make_unique<DenseOp>(weight, bias);
+    if (!weight->is_quantised()) return std::make_unique<DenseOp>(*weight, bias, target.dtype);
     return std::make_unique<Int8Op>(std::move(weight), bias, threshold_);
   }
 

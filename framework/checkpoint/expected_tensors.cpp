@@ -19,12 +19,97 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
+class TensorLister {
+ public:
+  explicit TensorLister(const ModelConfig& config) : config_(config), hidden_(config.hidden_size) {}
+
+  std::vector<ExpectedTensor> run(ExpertLayout layout) {
+    add("model.embed_tokens.weight", {config_.vocab_size, hidden_});
+    for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+      const std::string block = fmt::format("model.layers.{}.", layer);
+      add(block + "input_layernorm.weight", {hidden_});
+      attention(block + "self_attn.");
+      add(block + "post_attention_layernorm.weight", {hidden_});
+      if (config_.sandwich_norms) add(block + "pre_feedforward_layernorm.weight", {hidden_});
+      if (config_.moe && config_.sparse[static_cast<size_t>(layer)]) {
+        experts(moe_module(config_, layer, layout), layout);
+      } else {
+        mlp(block + "mlp.", config_.intermediate_size, config_.mlp_bias);
+      }
+      if (config_.sandwich_norms) add(block + "post_feedforward_layernorm.weight", {hidden_});
+    }
+    add("model.norm.weight", {hidden_});
+    if (!config_.tie_word_embeddings) add(std::string(kHead), {config_.vocab_size, hidden_});
+    return std::move(tensors_);
+  }
+
+ private:
+  void add(const std::string& name, std::vector<int64_t> shape) { tensors_.push_back({name, std::move(shape), false}); }
+
+  void linear(const std::string& module, int64_t out, int64_t in, bool bias) {
+    tensors_.push_back({module + ".weight", {out, in}, true});
+    if (bias) add(module + ".bias", {out});
+  }
+
+  void attention(const std::string& module) {
+    const int64_t queries = config_.num_heads * config_.head_dim;
+    const int64_t keys = config_.num_kv_heads * config_.head_dim;
+    if (config_.fused_projections) {
+      linear(module + "qkv_proj", queries + 2 * keys, hidden_, config_.qkv_bias);
+    } else {
+      linear(module + "q_proj", queries, hidden_, config_.qkv_bias);
+      linear(module + "k_proj", keys, hidden_, config_.qkv_bias);
+      linear(module + "v_proj", keys, hidden_, config_.qkv_bias);
+    }
+    if (config_.qk_norm) {
+      add(module + "q_norm.weight", {config_.head_dim});
+      add(module + "k_norm.weight", {config_.head_dim});
+    }
+    linear(module + "o_proj", hidden_, queries, config_.attention_out_bias);
+  }
+
+  void mlp(const std::string& module, int64_t size, bool bias) {
+    if (config_.fused_projections) {
+      linear(module + "gate_up_proj", 2 * size, hidden_, bias);
+    } else {
+      linear(module + "gate_proj", size, hidden_, bias);
+      linear(module + "up_proj", size, hidden_, bias);
+    }
+    linear(module + "down_proj", hidden_, size, bias);
+  }
+
+  void experts(const std::string& module, ExpertLayout layout) {
+    const MoeConfig& moe = *config_.moe;
+    add(module + ".gate.weight", {moe.num_experts, hidden_});
+    if (layout == ExpertLayout::kFused) {
+      add(module + ".experts.gate_up_proj", {moe.num_experts, 2 * moe.intermediate_size, hidden_});
+      add(module + ".experts.down_proj", {moe.num_experts, hidden_, moe.intermediate_size});
+    } else {
+      for (int64_t expert = 0; expert < moe.num_experts; ++expert) {
+        const std::string name = fmt::format("{}.experts.{}.", module, expert);
+        linear(name + moe.gate_name, moe.intermediate_size, hidden_, false);
+        linear(name + moe.up_name, moe.intermediate_size, hidden_, false);
+        linear(name + moe.down_name, hidden_, moe.intermediate_size, false);
+      }
+    }
+    if (moe.shared_intermediate_size > 0) {
+      mlp(module + ".shared_expert.", moe.shared_intermediate_size, false);
+      add(module + ".shared_expert_gate.weight", {1, hidden_});
+    }
+  }
+
+  const ModelConfig& config_;
+  int64_t hidden_;
+  std::vector<ExpectedTensor> tensors_;
+};
+
 class Verifier {
  public:
   Verifier(const ModelConfig& config, const Checkpoint& checkpoint) : config_(config), checkpoint_(checkpoint) {}
 
   CheckpointSummary run() {
-    for (const ExpectedTensor& expected : expected_tensors(config_)) {
+    summary_.experts = find_layout();
+    for (const ExpectedTensor& expected : expected_tensors(config_, summary_.experts)) {
       if (expected.quantisable && check_quantised(expected)) continue;
       check_dense(expected.name, expected.shape);
     }
@@ -37,6 +122,15 @@ class Verifier {
   }
 
  private:
+  /// Fused experts are recognised by their first tensor; a folder that mixes both layouts misses tensors of one.
+  ExpertLayout find_layout() const {
+    for (int64_t layer = 0; layer < config_.num_layers && config_.moe; ++layer) {
+      const std::string module = moe_module(config_, layer, ExpertLayout::kFused);
+      if (checkpoint_.find(module + ".experts.gate_up_proj") != nullptr) return ExpertLayout::kFused;
+    }
+    return ExpertLayout::kSeparate;
+  }
+
   [[noreturn]] void fail(const std::string& name, const std::string& message) const {
     throw DataError(fmt::format("{}: tensor \"{}\": {}", checkpoint_.path().string(), name, message), "J-MISMATCH");
   }
@@ -126,38 +220,13 @@ class Verifier {
 
 }  // namespace
 
-std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config) {
-  std::vector<ExpectedTensor> tensors;
-  const int64_t hidden = config.hidden_size;
-  const int64_t queries = config.num_heads * config.head_dim;
-  const int64_t keys = config.num_kv_heads * config.head_dim;
-  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
-    tensors.push_back({name, std::move(shape), false});
-  };
-  const auto linear = [&](const std::string& module, int64_t out, int64_t in, bool bias) {
-    tensors.push_back({module + ".weight", {out, in}, true});
-    if (bias) add(module + ".bias", {out});
-  };
-  add("model.embed_tokens.weight", {config.vocab_size, hidden});
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    const std::string block = fmt::format("model.layers.{}.", layer);
-    add(block + "input_layernorm.weight", {hidden});
-    linear(block + "self_attn.q_proj", queries, hidden, config.qkv_bias);
-    linear(block + "self_attn.k_proj", keys, hidden, config.qkv_bias);
-    linear(block + "self_attn.v_proj", keys, hidden, config.qkv_bias);
-    if (config.qk_norm) {
-      add(block + "self_attn.q_norm.weight", {config.head_dim});
-      add(block + "self_attn.k_norm.weight", {config.head_dim});
-    }
-    linear(block + "self_attn.o_proj", hidden, queries, config.attention_out_bias);
-    add(block + "post_attention_layernorm.weight", {hidden});
-    linear(block + "mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
-    linear(block + "mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);
-    linear(block + "mlp.down_proj", hidden, config.intermediate_size, config.mlp_bias);
-  }
-  add("model.norm.weight", {hidden});
-  if (!config.tie_word_embeddings) add(std::string(kHead), {config.vocab_size, hidden});
-  return tensors;
+std::string moe_module(const ModelConfig& config, int64_t layer, ExpertLayout layout) {
+  return fmt::format("model.layers.{}.{}", layer, layout == ExpertLayout::kFused ? "mlp" : config.moe->module);
+}
+
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config, ExpertLayout layout) {
+  TensorLister list(config);
+  return list.run(layout);
 }
 
 CheckpointSummary verify_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint) {

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "framework/base/error.h"
@@ -12,60 +11,12 @@
 namespace aqlm_exp::checkpoint {
 namespace {
 
-constexpr std::array<Family, 4> kFamilies = {{
-    {.model_type = "llama",
-     .rope_theta = 10000.0,
-     .rms_norm_eps = 1e-6,
-     .max_position_embeddings = 2048,
-     .head_dim = 0,
-     .num_kv_heads = 0,
-     .tie_word_embeddings = false,
-     .windows = WindowRule::kNone,
-     .sliding_window = 0,
-     .has_layer_types = false,
-     .attention_bias = AttentionBias::kFromConfig,
-     .has_mlp_bias_key = true,
-     .qk_norm = false},
-    {.model_type = "mistral",
-     .rope_theta = 10000.0,
-     .rms_norm_eps = 1e-6,
-     .max_position_embeddings = 4096 * 32,
-     .head_dim = 0,
-     .num_kv_heads = 8,
-     .tie_word_embeddings = false,
-     .windows = WindowRule::kAll,
-     .sliding_window = 4096,
-     .has_layer_types = false,
-     .attention_bias = AttentionBias::kNone,
-     .has_mlp_bias_key = false,
-     .qk_norm = false},
-    {.model_type = "qwen2",
-     .rope_theta = 10000.0,
-     .rms_norm_eps = 1e-6,
-     .max_position_embeddings = 32768,
-     .head_dim = 0,
-     .num_kv_heads = 32,
-     .tie_word_embeddings = false,
-     .windows = WindowRule::kFromMaxWindow,
-     .sliding_window = 4096,
-     .has_layer_types = true,
-     .attention_bias = AttentionBias::kQkv,
-     .has_mlp_bias_key = false,
-     .qk_norm = false},
-    {.model_type = "qwen3",
-     .rope_theta = 10000.0,
-     .rms_norm_eps = 1e-6,
-     .max_position_embeddings = 32768,
-     .head_dim = 128,
-     .num_kv_heads = 32,
-     .tie_word_embeddings = false,
-     .windows = WindowRule::kFromMaxWindow,
-     .sliding_window = 4096,
-     .has_layer_types = true,
-     .attention_bias = AttentionBias::kFromConfig,
-     .has_mlp_bias_key = false,
-     .qk_norm = true},
-}};
+const std::vector<Family>& all_families() {
+  static const std::vector<Family> kFamilies = {gemma_family(),   gemma2_family(),   llama_family(), mistral_family(),
+                                                mixtral_family(), phi3_family(),     qwen2_family(), qwen2_moe_family(),
+                                                qwen3_family(),   qwen3_moe_family()};
+  return kFamilies;
+}
 
 /// Levenshtein distance.
 size_t distance(std::string_view a, std::string_view b) {
@@ -85,11 +36,11 @@ size_t distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::span<const Family> families() { return kFamilies; }
+std::span<const Family> families() { return all_families(); }
 
 const Family& family_of(std::string_view model_type, std::string_view where) {
   std::vector<std::string_view> near;
-  for (const Family& family : kFamilies) {
+  for (const Family& family : all_families()) {
     if (family.model_type == model_type) return family;
     if (distance(family.model_type, model_type.substr(0, 64)) <= 2) near.push_back(family.model_type);
   }
@@ -101,7 +52,7 @@ const Family& family_of(std::string_view model_type, std::string_view where) {
 
 std::vector<std::string> known_model_types() {
   std::vector<std::string> names;
-  for (const Family& family : kFamilies) names.emplace_back(family.model_type);
+  for (const Family& family : all_families()) names.emplace_back(family.model_type);
   return names;
 }
 

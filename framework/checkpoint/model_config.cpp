@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -22,6 +23,7 @@ constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxHidden = 1 << 20;
 constexpr int64_t kMaxIntermediate = 1 << 22;
 constexpr int64_t kMaxHeads = 1 << 14;
+constexpr int64_t kMaxExperts = 4096;
 constexpr int64_t kMaxVocab = 1 << 24;
 constexpr int64_t kMaxPositions = int64_t{1} << 32;
 constexpr double kTiny = std::numeric_limits<double>::min();  // "positive" as a lower bound
@@ -46,6 +48,12 @@ constexpr std::array<std::pair<std::string_view, Activation>, 6> kActivations = 
      {"gelu_new", Activation::kGeluTanh},
      {"gelu_fast", Activation::kGeluTanh},
      {"gelu_pytorch_tanh", Activation::kGeluTanh}}};
+
+Activation read_activation(const JsonFields& in, const Family& family) {
+  const std::string_view key = family.activation_key;
+  const Activation activation = choose(in, key, in.text_or(key, family.activation), kActivations);
+  return family.gelu_is_tanh && activation == Activation::kGelu ? Activation::kGeluTanh : activation;
+}
 
 constexpr std::array<std::pair<std::string_view, RopeType>, 7> kRopeTypes = {{{"default", RopeType::kDefault},
                                                                               {"linear", RopeType::kLinear},
@@ -83,10 +91,13 @@ void read_scaling(const JsonFields& in, const ModelConfig& model, RopeConfig& ro
   rope.theta = in.number_or("rope_theta", rope.theta, kTiny, kHuge);
   rope.partial_rotary_factor = in.number_or("partial_rotary_factor", rope.partial_rotary_factor, kTiny, 1.0);
   rope.original_max_position_embeddings = in.integer_or("original_max_position_embeddings", 0, 1, kMaxPositions);
-  const bool needs_factor = rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic ||
-                            rope.type == RopeType::kYarn || rope.type == RopeType::kLlama3;
+  const bool needs_factor =
+      rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic || rope.type == RopeType::kLlama3;
   if (needs_factor) rope.factor = in.number("factor", kTiny, 1e6);
-  if (rope.type == RopeType::kLongRope) rope.factor = in.number_or("factor", 1.0, kTiny, 1e6);
+  // Without a factor it is the ratio of the two lengths: read_rope() knows both.
+  if (rope.type == RopeType::kLongRope || rope.type == RopeType::kYarn) {
+    rope.factor = in.number_or("factor", 0.0, kTiny, 1e6);
+  }
   rope.attention_factor = number_if(in, "attention_factor", kTiny, 1e6);
   if (rope.type == RopeType::kLlama3) {
     rope.low_freq_factor = in.number("low_freq_factor", kTiny, 1e6);
@@ -125,6 +136,10 @@ RopeConfig read_rope(const JsonFields& in, const Family& family, const ModelConf
     rope.original_max_position_embeddings =
         in.integer_or("original_max_position_embeddings", model.max_position_embeddings, 1, kMaxPositions);
   }
+  if (rope.factor == 0.0) {
+    rope.factor =
+        static_cast<double>(model.max_position_embeddings) / static_cast<double>(rope.original_max_position_embeddings);
+  }
   return rope;
 }
 
@@ -135,12 +150,20 @@ std::vector<int64_t> read_windows(const JsonFields& in, const Family& family, in
   int64_t window = in.has("sliding_window") ? in.integer("sliding_window", 0, kMaxPositions)
                    : stated                 ? 0
                                             : family.sliding_window;
-  int64_t first_layer = 0;
-  if (family.windows == WindowRule::kFromMaxWindow) {
-    if (!in.boolean_or("use_sliding_window", false)) window = 0;
-    first_layer = in.integer_or("max_window_layers", 28, 0, kMaxLayers * 1024);
+  const WindowRule rule = family.windows;
+  const bool has_switch =
+      rule == WindowRule::kFromMaxWindow || rule == WindowRule::kEvenBelowMax || rule == WindowRule::kAllIfUsed;
+  if (has_switch && !in.boolean_or("use_sliding_window", false)) window = 0;
+  const bool has_max = rule == WindowRule::kFromMaxWindow || rule == WindowRule::kEvenBelowMax;
+  const int64_t max_layers = has_max ? in.integer_or("max_window_layers", 28, 0, kMaxLayers * 1024) : 0;
+  for (int64_t layer = 0; layer < num_layers; ++layer) {
+    const bool even = layer % 2 == 0;
+    const bool sliding = rule == WindowRule::kAll || rule == WindowRule::kAllIfUsed ||
+                         (rule == WindowRule::kEven && even) ||
+                         (rule == WindowRule::kFromMaxWindow && layer >= max_layers) ||
+                         (rule == WindowRule::kEvenBelowMax && even && layer < max_layers);
+    if (sliding) windows[static_cast<size_t>(layer)] = window;
   }
-  for (int64_t layer = first_layer; layer < num_layers; ++layer) windows[static_cast<size_t>(layer)] = window;
   if (!family.has_layer_types || !in.has("layer_types")) return windows;
 
   const Json& types = in.array("layer_types", kMaxLayers);
@@ -237,10 +260,70 @@ void read_shapes(const JsonFields& in, const Family& family, ModelConfig& model)
   }
   const bool attention_bias =
       family.attention_bias == AttentionBias::kFromConfig && in.boolean_or("attention_bias", false);
-  model.qkv_bias = family.attention_bias == AttentionBias::kQkv || attention_bias;
+  model.qkv_bias = family.attention_bias == AttentionBias::kQkv || attention_bias ||
+                   (family.attention_bias == AttentionBias::kQkvFromConfig && in.boolean_or("qkv_bias", true));
   model.attention_out_bias = attention_bias;
   model.mlp_bias = family.has_mlp_bias_key && in.boolean_or("mlp_bias", false);
   model.qk_norm = family.qk_norm;
+  model.fused_projections = family.fused_projections;
+}
+
+/// Norms, scales and soft caps: constants of the family, or keys that only it has.
+void read_scales(const JsonFields& in, const Family& family, ModelConfig& model) {
+  model.norm_adds_one = family.norm_adds_one;
+  model.sandwich_norms = family.sandwich_norms;
+  if (family.scales_embedding) model.embedding_scale = std::sqrt(static_cast<double>(model.hidden_size));
+  double scalar = static_cast<double>(model.head_dim);
+  if (family.query_pre_attn_scalar > 0) {
+    scalar = in.number_or("query_pre_attn_scalar", static_cast<double>(family.query_pre_attn_scalar), kTiny, 1e6);
+  }
+  model.attention_scale = 1.0 / std::sqrt(scalar);
+  const auto softcap = [&](std::string_view key, double fallback) {
+    if (fallback == 0) return 0.0;
+    const bool off = in.json().contains(std::string(key)) && !in.has(key);  // an explicit null switches it off
+    return off ? 0.0 : in.number_or(key, fallback, kTiny, kHuge);
+  };
+  model.attention_softcap = softcap("attn_logit_softcapping", family.attention_softcap);
+  model.logit_softcap = softcap("final_logit_softcapping", family.logit_softcap);
+}
+
+/// Experts: their number, sizes and the layers that have them.
+void read_moe(const JsonFields& in, const Family& family, ModelConfig& model) {
+  if (!family.moe) return;
+  const MoeFamily& rule = *family.moe;
+  MoeConfig moe;
+  const bool other = !in.has(rule.experts_key) && in.has(rule.other_experts_key);
+  moe.num_experts = in.integer_or(other ? rule.other_experts_key : rule.experts_key, rule.num_experts, 1, kMaxExperts);
+  moe.experts_per_token = in.integer_or("num_experts_per_tok", rule.experts_per_token, 1, kMaxExperts);
+  if (moe.experts_per_token > moe.num_experts) {
+    in.fail("num_experts_per_tok", "MISMATCH",
+            fmt::format("got {}, the model has {} experts", moe.experts_per_token, moe.num_experts));
+  }
+  moe.intermediate_size = in.integer_or(rule.size_key, rule.expert_size, 1, kMaxIntermediate);
+  if (rule.shared_size > 0) {
+    moe.shared_intermediate_size =
+        in.integer_or("shared_expert_intermediate_size", rule.shared_size, 1, kMaxIntermediate);
+  }
+  moe.normalise_top_k = rule.always_normalises || in.boolean_or("norm_topk_prob", false);
+  moe.module = rule.module;
+  moe.gate_name = rule.gate_name;
+  moe.up_name = rule.up_name;
+  moe.down_name = rule.down_name;
+  model.sparse.assign(static_cast<size_t>(model.num_layers), true);
+  if (rule.may_be_dense) {
+    const int64_t step = in.integer_or("decoder_sparse_step", 1, 1, kMaxLayers);
+    for (int64_t i = 0; i < model.num_layers; ++i) model.sparse[static_cast<size_t>(i)] = (i + 1) % step == 0;
+    if (in.has("mlp_only_layers")) {
+      for (const Json& entry : in.array("mlp_only_layers", kMaxLayers)) {
+        if (!entry.is_number_unsigned() || entry.get<uint64_t>() >= static_cast<uint64_t>(model.num_layers)) {
+          in.fail("mlp_only_layers", "RANGE",
+                  fmt::format("got {}, need layers from 0 to {}", json_excerpt(entry), model.num_layers - 1));
+        }
+        model.sparse[entry.get<size_t>()] = false;
+      }
+    }
+  }
+  model.moe = std::move(moe);
 }
 
 }  // namespace
@@ -257,7 +340,9 @@ ModelConfig parse_model_config(std::string_view text, std::string_view where) {
   model.max_position_embeddings =
       in.integer_or("max_position_embeddings", family.max_position_embeddings, 1, kMaxPositions);
   model.rms_norm_eps = in.number_or("rms_norm_eps", family.rms_norm_eps, kTiny, 1.0);
-  model.hidden_act = choose(in, "hidden_act", in.text_or("hidden_act", "silu"), kActivations);
+  read_scales(in, family, model);
+  read_moe(in, family, model);
+  model.hidden_act = read_activation(in, family);
   model.rope = read_rope(in, family, model);
   model.tie_word_embeddings = in.boolean_or("tie_word_embeddings", family.tie_word_embeddings);
   model.windows = read_windows(in, family, model.num_layers);

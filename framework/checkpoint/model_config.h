@@ -22,7 +22,7 @@ struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
   double partial_rotary_factor = 1.0;            ///< share of head_dim that is rotated
-  double factor = 1.0;                           ///< linear, dynamic, yarn, llama3
+  double factor = 1.0;                           ///< linear, dynamic, yarn, llama3, longrope
   int64_t original_max_position_embeddings = 0;  ///< 0: the model's max_position_embeddings
   double low_freq_factor = 1.0;                  ///< llama3
   double high_freq_factor = 4.0;                 ///< llama3
@@ -47,6 +47,17 @@ struct AqlmLayout {
   int64_t codebook_size() const { return int64_t{1} << nbits_per_codebook; }
 };
 
+/// A mixture of experts in place of the MLP of some or all layers.
+struct MoeConfig {
+  int64_t num_experts = 0;
+  int64_t experts_per_token = 0;
+  int64_t intermediate_size = 0;              ///< of one expert
+  int64_t shared_intermediate_size = 0;       ///< of the shared expert; 0: there is none
+  bool normalise_top_k = false;               ///< weights of the chosen experts are made to sum to one
+  std::string module;                         ///< "mlp", "block_sparse_moe"
+  std::string gate_name, up_name, down_name;  ///< an expert's linears: "w1", "w3", "w2"
+};
+
 struct ModelConfig {
   std::string model_type;                  ///< "qwen2"
   std::vector<std::string> architectures;  ///< as stored, e.g. "Qwen2ForCausalLM"
@@ -65,7 +76,16 @@ struct ModelConfig {
   bool qkv_bias = false;            ///< biases on q_proj, k_proj, v_proj
   bool attention_out_bias = false;  ///< bias on o_proj
   bool mlp_bias = false;
-  bool qk_norm = false;          ///< RMS norm over head_dim on queries and keys (Qwen3)
+  bool qk_norm = false;            ///< RMS norm over head_dim on queries and keys (Qwen3)
+  bool fused_projections = false;  ///< one qkv_proj and one gate_up_proj (Phi-3)
+  bool norm_adds_one = false;      ///< norms multiply by 1 + the stored weight (Gemma)
+  bool sandwich_norms = false;     ///< norms before and after attention and MLP (Gemma-2)
+  double embedding_scale = 1.0;    ///< embeddings are multiplied by it
+  double attention_scale = 0;      ///< of queries times keys: 1 / √head_dim unless the family has another
+  double attention_softcap = 0;    ///< c · tanh(x / c) of attention scores; 0: none
+  double logit_softcap = 0;        ///< the same of logits
+  std::optional<MoeConfig> moe;
+  std::vector<bool> sparse;      ///< [num_layers] which layers have experts; empty without moe
   std::vector<int64_t> windows;  ///< [num_layers]: attention window in tokens, the token itself counted; 0 = no window
   std::vector<int64_t> bos_token_ids;
   std::vector<int64_t> eos_token_ids;

@@ -10,15 +10,19 @@
 
 namespace aqlm_exp::codebook {
 
+/// How much errors count, for initialisers that ask; an undefined member counts all alike.
+struct Weighting {
+  at::Tensor metric;   ///< [num_in_groups, in_group_size, in_group_size] float32: the diagonal blocks of xtx
+  at::Tensor weights;  ///< [num_out_groups] float32: squared scales
+};
+
 class Initialiser {
  public:
   virtual ~Initialiser() = default;
   /// @param groups [num_out_groups, num_in_groups, group_size] float32, scales already divided out
-  /// @param metric [num_in_groups, in_group_size, in_group_size] float32: the diagonal blocks of xtx, for initialisers
-  ///        that weigh errors by them; others ignore it
   /// @return codes and codebooks; with fewer groups than codewords the surplus codewords are zero
   /// @throws DataError if groups have another size than spec.group_size(), or hold NaN or infinite values
-  virtual quant::AdditiveCode initialise(const at::Tensor& groups, const at::Tensor& metric,
+  virtual quant::AdditiveCode initialise(const at::Tensor& groups, const Weighting& weighting,
                                          const quant::CodeSpec& spec, Rng& rng) const = 0;
 };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "framework/quant/code_sums.h"
+
 namespace aqlm_exp::codebook {
 namespace {
 
@@ -14,6 +16,15 @@ at::Tensor random_subset(const at::Tensor& points, int64_t count, Rng& rng) {
   order.resize(static_cast<size_t>(count));
   const at::Tensor index = at::tensor(order, at::kLong).to(points.device());
   return points.index_select(0, index);
+}
+
+/// Row k: for the r-th empty cluster the point that lies r-th farthest from its centroid; other rows mean nothing.
+at::Tensor farthest_points(const at::Tensor& points, const at::Tensor& centroids, const at::Tensor& members,
+                           const at::Tensor& counts) {
+  const at::Tensor distances = (points - centroids.index_select(0, members)).square().sum(1);
+  const at::Tensor farthest = std::get<1>(distances.topk(std::min(points.size(0), centroids.size(0))));
+  const at::Tensor rank = counts.eq(0).to(at::kLong).cumsum(0).sub_(1).clamp_(0, farthest.size(0) - 1);
+  return points.index_select(0, farthest.index_select(0, rank));
 }
 
 }  // namespace
@@ -31,26 +42,26 @@ at::Tensor nearest_centroid(const at::Tensor& points, const at::Tensor& centroid
   return parts.empty() ? at::empty({0}, points.options().dtype(at::kInt)) : at::cat(parts);
 }
 
-KMeansResult kmeans(const at::Tensor& points, int64_t num_clusters, int64_t max_iter, int64_t max_points_per_centroid,
-                    Rng& rng) {
-  const int64_t num_points = points.size(0);
+KMeansResult kmeans(const at::Tensor& points, int64_t num_clusters, const KMeansOptions& options, Rng& rng) {
+  const int64_t num_points = points.size(0), wanted = options.max_points_per_centroid * num_clusters;
   if (num_points <= num_clusters) {
     at::Tensor centroids = at::zeros({num_clusters, points.size(1)}, points.options());
     centroids.slice(0, 0, num_points).copy_(points);
     return {.centroids = centroids, .assignment = at::arange(num_points, points.options().dtype(at::kInt))};
   }
   at::Tensor training = points;
-  if (max_points_per_centroid > 0 && max_points_per_centroid * num_clusters < num_points) {
-    training = random_subset(points, max_points_per_centroid * num_clusters, rng);
-  }
+  if (wanted > 0 && wanted < num_points) training = random_subset(points, wanted, rng);
   at::Tensor centroids = random_subset(training, num_clusters, rng);  // [num_clusters, dim]
-  const at::Tensor ones = at::ones({training.size(0)}, points.options());
+  const at::Tensor ones = at::ones({training.size(0), 1}, points.options());
   int64_t iteration = 0;
-  for (; iteration < max_iter; ++iteration) {
-    const at::Tensor members = nearest_centroid(training, centroids).to(at::kLong);
-    const at::Tensor sums = at::zeros_like(centroids).index_add_(0, members, training);
-    const at::Tensor counts = at::zeros({num_clusters}, points.options()).index_add_(0, members, ones).unsqueeze(1);
-    const at::Tensor updated = at::where(counts > 0, sums / counts.clamp_min(1), centroids);
+  for (; iteration < options.max_iter; ++iteration) {
+    const at::Tensor members = nearest_centroid(training, centroids);
+    const at::Tensor sums = quant::sum_rows_by_code(training, members, num_clusters);
+    const at::Tensor counts = quant::sum_rows_by_code(ones, members, num_clusters);  // [num_clusters, 1]
+    const bool reseed = options.reseed_every > 0 && iteration % options.reseed_every == options.reseed_every - 1 &&
+                        iteration < options.max_iter - 3;
+    const at::Tensor fallback = reseed ? farthest_points(training, centroids, members, counts.flatten()) : centroids;
+    const at::Tensor updated = at::where(counts > 0, sums / counts.clamp_min(1), fallback);
     const bool settled = iteration % 10 == 0 && at::allclose(updated, centroids, /*rtol=*/1e-6, /*atol=*/1e-8);
     centroids = updated;
     if (settled) break;

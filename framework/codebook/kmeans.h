@@ -20,11 +20,16 @@ struct KMeansResult {
 /// @return [num_points] int32
 at::Tensor nearest_centroid(const at::Tensor& points, const at::Tensor& centroids);
 
+struct KMeansOptions {
+  int64_t max_iter = 100;
+  int64_t max_points_per_centroid = 0;  ///< fit on a random subset of this many times num_clusters points; 0: on all
+  int64_t reseed_every = 0;  ///< give empty clusters to the farthest points every so many iterations; 0: never
+};
+
 /// The reference implementation's k-means: start at distinct random points; mean of members, an empty cluster keeps its
-/// centroid; every 10th iteration stop if no centroid moved by more than 1e-6 relative + 1e-8.
+/// centroid (unless it is re-seeded, which the last three iterations never do); every 10th iteration stop if no centroid
+/// moved by more than 1e-6 relative + 1e-8.
 /// With no more points than clusters every point becomes its own centroid (error zero).
-/// @param max_points_per_centroid train on a random subset of this many times num_clusters points; 0: on all
-KMeansResult kmeans(const at::Tensor& points, int64_t num_clusters, int64_t max_iter, int64_t max_points_per_centroid,
-                    Rng& rng);
+KMeansResult kmeans(const at::Tensor& points, int64_t num_clusters, const KMeansOptions& options, Rng& rng);
 
 }  // namespace aqlm_exp::codebook

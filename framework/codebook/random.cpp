@@ -14,7 +14,7 @@ namespace {
 
 class RandomInitialiser final : public Initialiser {
  public:
-  quant::AdditiveCode initialise(const at::Tensor& groups, const at::Tensor&, const quant::CodeSpec& spec,
+  quant::AdditiveCode initialise(const at::Tensor& groups, const Weighting&, const quant::CodeSpec& spec,
                                  Rng& rng) const override {
     check_groups("random", groups, spec);
     at::Tensor residual = groups.reshape({-1, spec.group_size()}).clone();  // [num_groups, group_size]

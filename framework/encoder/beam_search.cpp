@@ -4,11 +4,9 @@
 // rounding. We differ in cost only: residuals are updated in place where the reference dequantises again at every step.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 
-#include "framework/base/error.h"
 #include "framework/encoder/beam_search_step.h"
 #include "framework/encoder/encoder.h"
 
@@ -71,26 +69,23 @@ void beam_search_step(const BeamProblem& problem, int64_t in_group, int64_t code
 
 namespace {
 
-class BeamSearch final : public Encoder {
+class BeamSearching final : public Encoding {
  public:
-  explicit BeamSearch(int64_t beam_size) : beam_size_(beam_size) {}
+  BeamSearching(const quant::LayerProblem& problem, int64_t beam_size)
+      : problem_(problem), xtx_(problem.xtx.to(at::kFloat)), beam_size_(beam_size) {}
 
-  void encode(const quant::LayerProblem& problem, quant::AdditiveWeight& weight, Rng& rng) const override {
+  void encode(quant::AdditiveWeight& weight, Rng& rng) override {
     const c10::NoGradGuard no_grad;
+    check_shapes("beam_search", problem_, weight);
     const quant::CodeSpec& spec = weight.spec();
     const int64_t num_out_groups = weight.num_out_groups(), num_in_groups = weight.num_in_groups();
-    if (problem.weight.size(0) != weight.out_features() || problem.weight.size(1) != weight.in_features()) {
-      throw DataError(fmt::format("[beam_search] {}: weight [{}, {}] and its code for [{}, {}] disagree", problem.name,
-                                  problem.weight.size(0), problem.weight.size(1), weight.out_features(),
-                                  weight.in_features()));
-    }
-    const BeamProblem fixed{.xtx = problem.xtx.to(at::kFloat),
+    const BeamProblem fixed{.xtx = xtx_,
                             .codebooks = weight.codebooks().detach(),
                             .scales = weight.scales().detach().flatten(),
                             .beam_size = std::min(beam_size_, spec.codebook_size())};
     BeamState state;
     state.codes = weight.codes().unsqueeze(0).clone();
-    state.residual = (problem.weight - weight.dequantise().detach())
+    state.residual = (problem_.weight - weight.dequantise().detach())
                          .view({1, num_out_groups, spec.out_group_size, weight.in_features()})
                          .clone();
     state.loss = at::matmul(state.residual, fixed.xtx).mul_(state.residual).sum({2, 3});
@@ -101,7 +96,20 @@ class BeamSearch final : public Encoder {
   }
 
  private:
+  const quant::LayerProblem& problem_;
+  at::Tensor xtx_;     // [in, in] float32
   int64_t beam_size_;  // hypotheses per output group
+};
+
+class BeamSearch final : public Encoder {
+ public:
+  explicit BeamSearch(int64_t beam_size) : beam_size_(beam_size) {}
+  std::unique_ptr<Encoding> start(const quant::LayerProblem& problem, const quant::CodeSpec&) const override {
+    return std::make_unique<BeamSearching>(problem, beam_size_);
+  }
+
+ private:
+  int64_t beam_size_;
 };
 
 }  // namespace

@@ -1,5 +1,4 @@
-// The reference's block fine-tuning: mean squared error to target outputs, Adam at a constant rate, one random order of
-// the samples reused in every epoch, optional validation split with early stop and the best parameters restored.
+// The reference's block fine-tuning: mean squared error to target outputs, Adam, one random order of the samples reused in every epoch, optional validation split with early stop and the best parameters restored.
 // Source: AQLM, arXiv:2401.06118 §3.4, and the reference implementation. Micro-batches change the cost, not the result:
 // a batch's gradient is the sum over its parts.
 #include <ATen/ATen.h>
@@ -9,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
@@ -20,6 +20,8 @@ namespace {
 
 struct Options {
   int64_t epochs = 5, batch_size = 1, micro_batch_size = 0, validation_samples = 0, early_stop = 3;
+  bool cosine = false;  // learning rate falls along a half cosine after the warm-up
+  double warmup = 0.0;  // part of all steps in which the rate rises from zero
   tuner::AdamOptions adam;
 };
 
@@ -47,7 +49,7 @@ class BlockMse final : public BlockFinetuner {
     std::vector<at::Tensor> best_parameters = validation.empty() ? std::vector<at::Tensor>{} : copies(task.parameters);
     int64_t epochs_without_gain = 0;
     for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
-      report.epoch_losses.push_back(train_epoch(task, training, adam));
+      report.epoch_losses.push_back(train_epoch(task, training, epoch, adam));
       ++report.num_epochs;
       report_progress("finetune " + task.name, epoch + 1, options_.epochs);
       if (validation.empty()) continue;
@@ -89,7 +91,21 @@ class BlockMse final : public BlockFinetuner {
     return sum / static_cast<double>(samples.size());
   }
 
-  double train_epoch(const BlockTask& task, const std::vector<int64_t>& order, tuner::Adam& adam) const {
+  /// Learning rate of step `step` of `num_steps`.
+  double rate(int64_t step, int64_t num_steps) const {
+    const double warmup_steps = std::floor(options_.warmup * static_cast<double>(num_steps));
+    double factor = warmup_steps > 0 ? std::min(1.0, static_cast<double>(step + 1) / warmup_steps) : 1.0;
+    if (options_.cosine) {
+      factor *= 0.5 + 0.5 * std::cos(std::numbers::pi * static_cast<double>(step) / static_cast<double>(num_steps));
+    }
+    return options_.adam.lr * factor;
+  }
+
+  double train_epoch(const BlockTask& task, const std::vector<int64_t>& order, int64_t epoch,
+                     tuner::Adam& adam) const {
+    const auto steps_per_epoch = static_cast<int64_t>((order.size() + static_cast<size_t>(options_.batch_size) - 1) /
+                                                      static_cast<size_t>(options_.batch_size));
+    int64_t step = epoch * steps_per_epoch;
     double epoch_loss = 0.0;
     for (size_t batch = 0; batch < order.size(); batch += static_cast<size_t>(options_.batch_size)) {
       const size_t batch_end = std::min(order.size(), batch + static_cast<size_t>(options_.batch_size));
@@ -104,6 +120,7 @@ class BlockMse final : public BlockFinetuner {
       }
       std::vector<at::Tensor> gradients;
       for (const at::Tensor& parameter : task.parameters) gradients.push_back(parameter.grad());
+      adam.set_lr(rate(step++, options_.epochs * steps_per_epoch));
       adam.step(gradients);
       for (const at::Tensor& parameter : task.parameters) parameter.mutable_grad().reset();
     }
@@ -162,7 +179,13 @@ void register_block_mse(BlockFinetunerRegistry& registry) {
                                   .min = 1,
                                   .unit = "epochs",
                                   .doc = "stop after this many epochs without a better validation loss"});
-    options.adam.lr = in.number("lr", {.fallback = 1e-5, .min = 0.0, .doc = "learning rate, constant"});
+    options.adam.lr = in.number("lr", {.fallback = 1e-5, .min = 0.0, .doc = "learning rate"});
+    options.cosine = in.text("lr_schedule", {.fallback = "constant",
+                                             .choices = {"constant", "cosine"},
+                                             .doc = "cosine: falls to zero along a half cosine over all epochs"}) ==
+                     "cosine";
+    options.warmup = in.number(
+        "warmup", {.fallback = 0.0, .min = 0.0, .max = 1.0, .doc = "part of all steps in which the rate rises from zero"});
     options.adam.beta1 =
         in.number("beta1", {.fallback = 0.9, .min = 0.0, .max = 1.0, .doc = "decay of the first moment"});
     options.adam.beta2 =

@@ -1,69 +1,50 @@
 #include "framework/generate/greedy.h"
 
-#include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "framework/base/error.h"
-#include "framework/base/timer.h"
+#include "framework/generate/measure.h"
 
 namespace aqlm_exp::generate {
-namespace {
-
-at::Tensor as_ids(std::span<const int32_t> tokens, at::Device device) {
-  const std::vector<int64_t> wide(tokens.begin(), tokens.end());
-  return at::tensor(wide, at::kLong).unsqueeze(0).to(device);  // [1, tokens]
-}
-
-/// Runs `ids` and returns the most likely next token. Reading it waits for the device.
-int64_t next_token(const model::Model& model, const at::Tensor& ids, model::KvCache& cache) {
-  const at::Tensor hidden = model.forward_cached(ids, cache);
-  return model.logits(hidden.slice(1, -1)).argmax(-1).item<int64_t>();
-}
-
-}  // namespace
 
 std::vector<int32_t> greedy(const model::Model& model, std::span<const int32_t> prompt, int64_t num_tokens) {
-  const c10::NoGradGuard no_grad;
   if (prompt.empty()) throw DataError("[greedy] the prompt is empty; give at least one token");
-  model::KvCache cache = model.make_cache(1, static_cast<int64_t>(prompt.size()) + num_tokens);
-  std::vector<int32_t> out;
-  int64_t token = num_tokens > 0 ? next_token(model, as_ids(prompt, model.device()), cache) : 0;
-  while (static_cast<int64_t>(out.size()) < num_tokens) {
-    out.push_back(static_cast<int32_t>(token));
-    if (static_cast<int64_t>(out.size()) == num_tokens) break;
-    token =
-        next_token(model, at::full({1, 1}, token, at::TensorOptions().dtype(at::kLong).device(model.device())), cache);
-  }
-  return out;
+  if (num_tokens <= 0) return {};
+  const auto decoder = make_decoder(model, {.batch = 1, .capacity = static_cast<int64_t>(prompt.size()) + num_tokens});
+  const std::vector<int32_t> copy(prompt.begin(), prompt.end());
+  return generate(*decoder, {&copy, 1}, {.max_new_tokens = num_tokens, .sampling = SamplingOptions::greedy()})[0]
+      .tokens;
 }
 
 Speed measure_speed(const model::Model& model, std::span<const int32_t> text, const SpeedOptions& options) {
-  const c10::NoGradGuard no_grad;
-  if (static_cast<int64_t>(text.size()) < options.prompt_tokens) {
-    throw DataError(
-        fmt::format("[speed] the text has {} tokens, the prompt needs {}", text.size(), options.prompt_tokens));
-  }
-  const at::Tensor prompt = as_ids(text.first(static_cast<size_t>(options.prompt_tokens)), model.device());
-  const at::TensorOptions id_options = at::TensorOptions().dtype(at::kLong).device(model.device());
+  const auto decoder = make_decoder(model, {.batch = 1, .capacity = options.prompt_tokens + options.decode_tokens + 1});
+  const SpeedTest prefill{SpeedTest::Kind::kPrefill, options.prompt_tokens, 0};
+  const SpeedTest decode{SpeedTest::Kind::kDecode, options.decode_tokens, options.prompt_tokens};
   Speed speed;
   for (int64_t run = 0; run <= options.repeats; ++run) {
-    model::KvCache cache = model.make_cache(1, options.prompt_tokens + options.decode_tokens);
-    const Stopwatch prefill;
-    int64_t token = next_token(model, prompt, cache);
-    const double prefill_s = prefill.elapsed_s();
-    const Stopwatch decode;
-    for (int64_t i = 0; i < options.decode_tokens; ++i) {
-      token = next_token(model, at::full({1, 1}, token, id_options), cache);
-    }
-    const double decode_s = decode.elapsed_s();
+    const double prefill_s = run_speed_test(*decoder, prefill, text);
+    const double decode_s = run_speed_test(*decoder, decode, text);
     if (run == 0) continue;  // warm-up
     speed.prefill_tokens_per_s.push_back(static_cast<double>(options.prompt_tokens) / prefill_s);
     speed.decode_tokens_per_s.push_back(static_cast<double>(options.decode_tokens) / decode_s);
   }
   return speed;
+}
+
+std::vector<backend::Profile::Share> kernel_shares(const model::Model& model, std::span<const int32_t> text,
+                                                   const SpeedOptions& options) {
+  // A replayed graph runs no LinearOp that a profile could time.
+  const auto decoder = make_decoder(
+      model, {.batch = 1, .capacity = options.prompt_tokens + options.decode_tokens + 1, .cuda_graph = false});
+  decoder->feed(0, text.first(static_cast<size_t>(options.prompt_tokens)));
+  const SamplingOptions sampling = SamplingOptions::greedy();
+  decoder->start({&sampling, 1}, {}, options.decode_tokens + 1);
+  decoder->next();  // the first token belongs to the prompt
+  backend::Profile profile(model.device());
+  for (int64_t i = 0; i < options.decode_tokens; ++i) decoder->next();
+  return profile.shares();
 }
 
 double median(std::vector<double> values) {

@@ -1,10 +1,11 @@
-// A minimal greedy decoding loop over a KV cache, and its speed.
+// Greedy answers and their speed in one call, for trials.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "framework/backend/profile.h"
 #include "framework/model/model.h"
 
 namespace aqlm_exp::generate {
@@ -25,6 +26,10 @@ struct Speed {
 
 /// Batch 1, greedy. @throws DataError if prompt + answer do not fit the model's positions
 Speed measure_speed(const model::Model& model, std::span<const int32_t> text, const SpeedOptions& options);
+
+/// Where the time of decoding goes: one more run as measure_speed() times it, with a clock around each linear.
+std::vector<backend::Profile::Share> kernel_shares(const model::Model& model, std::span<const int32_t> text,
+                                                   const SpeedOptions& options);
 
 double median(std::vector<double> values);
 

@@ -1,9 +1,11 @@
-// One linear layer to an additive code: initialise, then alternate tuner and encoder until it stops paying.
+// One linear layer to an additive code: initialise, then encoders and tuners in the order of a schedule.
 // Source: AQLM, arXiv:2401.06118, algorithm 1, and the reference implementation.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "framework/base/rng.h"
@@ -11,6 +13,7 @@
 #include "framework/codebook/initialiser.h"
 #include "framework/config/reader.h"
 #include "framework/encoder/encoder.h"
+#include "framework/method/schedule.h"
 #include "framework/quant/additive_weight.h"
 #include "framework/quant/layer_problem.h"
 #include "framework/tuner/tuner.h"
@@ -18,18 +21,22 @@
 namespace aqlm_exp::method {
 
 struct Schedule {
-  int64_t max_rounds = 1000;                     ///< tuner + encoder rounds at most
-  std::optional<double> relative_mse_tolerance;  ///< stop when a round lowers the loss by less than this part of it
+  std::vector<ScheduleStep> steps;
+  int64_t max_rounds = 1000;                     ///< repetitions of a (...)* group at most
+  std::optional<double> relative_mse_tolerance;  ///< end such a group when a repetition lowers the loss by less
 };
 
 struct AdditiveResult {
   std::shared_ptr<quant::AdditiveWeight> weight;
-  std::vector<double> losses;  ///< tr((Ŵ−W)H(Ŵ−W)ᵀ)/out_features after initialisation and after each round
+  /// tr((Ŵ−W)H(Ŵ−W)ᵀ)/out_features after initialisation, after each repetition of a (...)* group, and at the end
+  std::vector<double> losses;
+  int64_t num_rounds = 0;                 ///< repetitions of groups
+  std::map<std::string, double> metrics;  ///< of the encoders, such as extra_damping
 };
 
 class AdditiveQuantiser {
  public:
-  /// Reads the sections quant, codebook, encoder, tuner and schedule of the config's root.
+  /// Reads the sections quant, codebook, encoder, refiner, tuner, scale_tuner and schedule of the config's root.
   explicit AdditiveQuantiser(config::Reader& root);
   /// @throws DataError for shapes the spec does not tile, NaN or infinite values
   AdditiveResult quantise(const quant::LayerProblem& problem, Rng& rng, StageTimes& times) const;
@@ -38,8 +45,8 @@ class AdditiveQuantiser {
  private:
   quant::CodeSpec spec_;
   std::unique_ptr<codebook::Initialiser> initialiser_;
-  std::unique_ptr<encoder::Encoder> encoder_;
-  std::unique_ptr<tuner::Tuner> tuner_;
+  std::unique_ptr<encoder::Encoder> encoder_, refiner_;
+  std::unique_ptr<tuner::Tuner> tuner_, scale_tuner_;
   Schedule schedule_;
 };
 

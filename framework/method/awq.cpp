@@ -57,6 +57,7 @@ class Awq final : public Method {
                        clip_ ? "" : " no clip");
   }
   bool needs_calibration() const override { return true; }
+  std::vector<quant::Scheme> schemes() const override { return formats_.schemes(quant::Scheme::Kind::kScalar); }
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);

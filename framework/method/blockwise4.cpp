@@ -20,6 +20,7 @@ class Blockwise4 final : public Method {
 
   std::string setting() const override { return formats_.str() + (double_quant_ ? " dq" : ""); }
   bool needs_calibration() const override { return false; }
+  std::vector<quant::Scheme> schemes() const override { return formats_.schemes(quant::Scheme::Kind::kTable4); }
 
   void quantise(model::Model& model, const Calibration&, Context& context) const override {
     quantise_each_linear(model, formats_, context,

@@ -48,6 +48,7 @@ class Gptq final : public Method {
                        true_sequential_ ? " true-sequential" : "");
   }
   bool needs_calibration() const override { return true; }
+  std::vector<quant::Scheme> schemes() const override { return formats_.schemes(quant::Scheme::Kind::kScalar); }
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);

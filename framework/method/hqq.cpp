@@ -44,6 +44,9 @@ class Hqq final : public Method {
                        options_.optimise ? "" : ", zero points not optimised");
   }
   bool needs_calibration() const override { return false; }
+  std::vector<quant::Scheme> schemes() const override {
+    return formats_.schemes(quant::Scheme::Kind::kScalar, options_.axis);
+  }
 
   void quantise(model::Model& model, const Calibration&, Context& context) const override {
     quantise_each_linear(

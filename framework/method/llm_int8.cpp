@@ -19,6 +19,7 @@ class LlmInt8 final : public Method {
 
   std::string setting() const override { return formats_.str(); }
   bool needs_calibration() const override { return false; }
+  std::vector<quant::Scheme> schemes() const override { return formats_.schemes(quant::Scheme::Kind::kInt8); }
 
   void quantise(model::Model& model, const Calibration&, Context& context) const override {
     quantise_each_linear(model, formats_, context,

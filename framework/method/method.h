@@ -15,6 +15,7 @@
 #include "framework/method/calibration_cache.h"
 #include "framework/model/model.h"
 #include "framework/quant/layer_problem.h"
+#include "framework/quant/scheme.h"
 
 namespace aqlm_exp::method {
 
@@ -54,6 +55,8 @@ class Method {
   /// Bits and groups as asked for: "2x8 g8", "4 bits g128".
   virtual std::string setting() const = 0;
   virtual bool needs_calibration() const = 0;
+  /// What linears will be stored as, where the configuration decides that: backends are asked before any work.
+  virtual std::vector<quant::Scheme> schemes() const { return {}; }
   /// Replaces Linear::weight of every linear of every block (embedding, norms and output layer stay, but may be
   /// changed by a method that folds scales into them or fine-tunes them).
   virtual void quantise(model::Model& model, const Calibration& calibration, Context& context) const = 0;

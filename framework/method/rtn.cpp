@@ -34,6 +34,7 @@ class Rtn final : public Method {
                        grid_.kind == scalar::GridKind::kGptq ? "gptq" : "awq");
   }
   bool needs_calibration() const override { return false; }
+  std::vector<quant::Scheme> schemes() const override { return formats_.schemes(quant::Scheme::Kind::kScalar); }
 
   void quantise(model::Model& model, const Calibration&, Context& context) const override {
     quantise_each_linear(model, formats_, context,

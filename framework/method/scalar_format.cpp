@@ -75,6 +75,28 @@ void ScalarFormats::check(const model::Model& model) const {
   }
 }
 
+std::vector<quant::Scheme> ScalarFormats::schemes(quant::Scheme::Kind kind, int64_t axis) const {
+  std::vector<quant::Scheme> out;
+  const auto add = [&](const ScalarFormat& format) {
+    if (format.skip) return;
+    quant::Scheme scheme;
+    scheme.kind = kind;
+    scheme.nbits = format.nbits;
+    scheme.group_size = format.group_size;
+    scheme.axis = axis;
+    out.push_back(scheme);
+  };
+  add(common_);
+  for (const Override& override : overrides_) {
+    ScalarFormat format = common_;
+    if (override.nbits) format.nbits = *override.nbits;
+    if (override.group_size) format.group_size = *override.group_size;
+    format.skip = override.skip;
+    add(format);
+  }
+  return out;
+}
+
 std::string ScalarFormats::str() const {
   std::string text = common_.group_size == -1 ? fmt::format("{} bits per row", common_.nbits)
                                               : fmt::format("{} bits g{}", common_.nbits, common_.group_size);

@@ -44,6 +44,8 @@ class ScalarFormats {
   /// "4 bits g128", "3 bits per row, 2 overrides"
   std::string str() const;
   const ScalarFormat& common() const { return common_; }
+  /// The common format and those of the overrides.
+  std::vector<quant::Scheme> schemes(quant::Scheme::Kind kind, int64_t axis = 1) const;
 
  private:
   struct Override {

@@ -2,80 +2,175 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
+#include "framework/model/attention.h"
+
 namespace aqlm_exp::model {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+  if (weight.scalar_type() == at::kFloat) return (normed * weight).to(x.scalar_type());
+  return normed.to(x.scalar_type()) * weight;
 }
 
-at::Tensor DecoderBlock::attend(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
-                                int64_t start) const {
+at::Tensor DecoderBlock::attend_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
+                                       const CachePlace& place) const {
   const int64_t batch = normed.size(0), tokens = normed.size(1);
-  const auto heads = [&](const Linear& linear, int64_t count) {
-    return linear.forward(normed).view({batch, tokens, count, shape.head_dim}).transpose(1, 2);  // [B, heads, T, d]
+  at::Tensor queries, keys, values;
+  if (has_fused_projections()) {
+    const auto parts = qkv_proj.forward(normed).split_with_sizes(
+        {shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim},
+        -1);
+    queries = parts[0];
+    keys = parts[1];
+    values = parts[2];
+  } else {
+    const std::vector<at::Tensor> parts = forward_together({&q_proj, &k_proj, &v_proj}, normed);
+    queries = parts[0];
+    keys = parts[1];
+    values = parts[2];
+  }
+  const auto heads = [&](const at::Tensor& x, int64_t count, const at::Tensor& norm) {
+    at::Tensor split = x.reshape({batch, tokens, count, shape.head_dim});
+    if (norm.defined()) split = rms_norm(split, norm, shape.rms_norm_eps);
+    return split.transpose(1, 2);  // [batch, count, tokens, head_dim]
   };
-  const at::Tensor queries = rotary.apply(heads(q_proj, shape.num_heads), start);
-  at::Tensor keys = rotary.apply(heads(k_proj, shape.num_kv_heads), start);
-  at::Tensor values = heads(v_proj, shape.num_kv_heads);
-  if (cache != nullptr) {
-    const int64_t end = start + tokens;
-    cache->keys.slice(2, start, end).copy_(keys);
-    cache->values.slice(2, start, end).copy_(values);
-    keys = cache->keys.slice(2, 0, end);
-    values = cache->values.slice(2, 0, end);
+  queries = heads(queries, shape.num_heads, q_norm);
+  keys = heads(keys, shape.num_kv_heads, k_norm);
+  values = heads(values, shape.num_kv_heads, {});
+  const int64_t end = place.start + tokens;
+  const double scale =
+      shape.attention_scale > 0 ? shape.attention_scale : 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
+  const AttentionRule rule{scale, shape.window, shape.attention_softcap};
+  at::Tensor mixed;
+  if (place.rows.defined()) {
+    queries = rotary.apply_rows(queries, place.rows, end);
+    keys = rotary.apply_rows(keys, place.rows, end);
+    const std::vector<int64_t> size = {batch, shape.num_kv_heads, 1, shape.head_dim};
+    const at::Tensor index = place.rows.view({batch, 1, 1, 1}).expand(size);
+    cache->keys.scatter_(2, index, keys);
+    cache->values.scatter_(2, index, values);
+    mixed = attend_rows(queries, cache->keys, cache->values, place.rows, end, rule);
+  } else {
+    queries = rotary.apply(queries, place.start);
+    keys = rotary.apply(keys, place.start);
+    if (cache != nullptr) {
+      cache->keys.slice(2, place.start, end).copy_(keys);
+      cache->values.slice(2, place.start, end).copy_(values);
+      keys = cache->keys.slice(2, 0, end);
+      values = cache->values.slice(2, 0, end);
+    }
+    mixed = attend(queries, keys, values, rule);
   }
-  if (shape.num_kv_heads != shape.num_heads) {
-    const int64_t repeats = shape.num_heads / shape.num_kv_heads;
-    keys = keys.repeat_interleave(repeats, 1);
-    values = values.repeat_interleave(repeats, 1);
-  }
-  at::Tensor mask;
-  bool causal = tokens > 1;
-  if (tokens > 1 && start > 0) {  // a chunk after a prefix: token t sees start + t + 1 keys
-    mask = at::ones({tokens, start + tokens}, queries.options().dtype(at::kBool)).tril(start);
-    causal = false;
-  }
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      queries, keys, values, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, /*dropout_p=*/0.0,
-      causal);
   return o_proj.forward(mixed.transpose(1, 2).reshape({batch, tokens, shape.num_heads * shape.head_dim}));
 }
 
 at::Tensor DecoderBlock::attention(const at::Tensor& normed, const RotaryEmbedding& rotary) const {
-  return attend(normed, rotary, nullptr, 0);
+  return attend_cached(normed, rotary, nullptr, {});
+}
+
+at::Tensor DecoderBlock::activate(const at::Tensor& x) const {
+  switch (shape.activation) {
+    case checkpoint::Activation::kGelu:
+      return at::gelu(x);
+    case checkpoint::Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    default:
+      return at::silu(x);
+  }
 }
 
 at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
-  return down_proj.forward(at::silu(gate_proj.forward(normed)) * up_proj.forward(normed));
+  if (!moe.empty()) return moe.forward(normed, [this](const at::Tensor& x) { return activate(x); });
+  if (gate_up_proj.weight) {
+    const auto halves = gate_up_proj.forward(normed).chunk(2, -1);
+    return down_proj.forward(activate(halves[0]) * halves[1]);
+  }
+  const std::vector<at::Tensor> halves = forward_together({&gate_proj, &up_proj}, normed);
+  return down_proj.forward(activate(halves[0]) * halves[1]);
+}
+
+at::Tensor DecoderBlock::run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
+                             const CachePlace& place) const {
+  const auto norm = [this](const at::Tensor& x, const at::Tensor& weight) {
+    return rms_norm(x, weight, shape.rms_norm_eps);
+  };
+  const bool sandwich = has_sandwich_norms();
+  const at::Tensor attended = attend_cached(norm(hidden, input_norm), rotary, cache, place);
+  const at::Tensor h = hidden + (sandwich ? norm(attended, post_attention_norm) : attended);
+  const at::Tensor fed = mlp(norm(h, mlp_norm()));
+  return h + (sandwich ? norm(fed, post_mlp_norm) : fed);
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {
-  const at::Tensor h = hidden + attention(rms_norm(hidden, input_norm, shape.rms_norm_eps), rotary);
-  return h + mlp(rms_norm(h, post_attention_norm, shape.rms_norm_eps));
+  return run(hidden, rotary, nullptr, {});
 }
 
 at::Tensor DecoderBlock::forward_cached(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache& cache,
-                                        int64_t start) const {
-  const at::Tensor h = hidden + attend(rms_norm(hidden, input_norm, shape.rms_norm_eps), rotary, &cache, start);
-  return h + mlp(rms_norm(h, post_attention_norm, shape.rms_norm_eps));
+                                        const CachePlace& place) const {
+  return run(hidden, rotary, &cache, place);
 }
 
 std::vector<Linear*> DecoderBlock::linears() {
-  return {&q_proj, &k_proj, &v_proj, &o_proj, &gate_proj, &up_proj, &down_proj};
+  std::vector<Linear*> out;
+  for (const auto& stage : stages()) out.insert(out.end(), stage.begin(), stage.end());
+  return out;
 }
 
 std::vector<const Linear*> DecoderBlock::linears() const {
-  return {&q_proj, &k_proj, &v_proj, &o_proj, &gate_proj, &up_proj, &down_proj};
+  const auto all = const_cast<DecoderBlock*>(this)->linears();
+  return {all.begin(), all.end()};
 }
 
 std::vector<std::vector<Linear*>> DecoderBlock::stages() {
-  return {{&q_proj, &k_proj, &v_proj}, {&o_proj}, {&gate_proj, &up_proj}, {&down_proj}};
+  std::vector<std::vector<Linear*>> out;
+  if (has_fused_projections()) {
+    out.push_back({&qkv_proj});
+  } else {
+    out.push_back({&q_proj, &k_proj, &v_proj});
+  }
+  out.push_back({&o_proj});
+  const auto add = [&](Expert& expert) {
+    out.push_back({&expert.gate_proj, &expert.up_proj});
+    out.push_back({&expert.down_proj});
+  };
+  if (!moe.empty()) {
+    for (Expert& expert : moe.experts) add(expert);
+    if (moe.shared) add(*moe.shared);
+    return out;
+  }
+  if (gate_up_proj.weight) {
+    out.push_back({&gate_up_proj});
+  } else {
+    out.push_back({&gate_proj, &up_proj});
+  }
+  out.push_back({&down_proj});
+  return out;
+}
+
+std::vector<at::Tensor*> DecoderBlock::dense_tensors() {
+  std::vector<at::Tensor*> out;
+  for (at::Tensor* tensor : {&input_norm, &post_attention_norm, &pre_mlp_norm, &post_mlp_norm, &q_norm, &k_norm,
+                             &moe.router, &moe.shared_gate}) {
+    if (tensor->defined()) out.push_back(tensor);
+  }
+  for (Linear* linear : linears()) {
+    if (linear->bias.defined()) out.push_back(&linear->bias);
+  }
+  return out;
+}
+
+std::vector<const at::Tensor*> DecoderBlock::dense_tensors() const {
+  const auto all = const_cast<DecoderBlock*>(this)->dense_tensors();
+  return {all.begin(), all.end()};
 }
 
 std::vector<at::Tensor> DecoderBlock::dense_parameters() {
-  std::vector<at::Tensor> out = {input_norm, post_attention_norm};
-  for (const Linear* linear : linears()) {
-    if (linear->bias.defined()) out.push_back(linear->bias);
+  std::vector<at::Tensor> out;
+  for (at::Tensor* tensor : dense_tensors()) {
+    if (tensor != &moe.router) out.push_back(*tensor);
   }
   return out;
 }

@@ -4,14 +4,23 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "framework/base/error.h"
+#include "framework/quant/released_weight.h"
 
 namespace aqlm_exp::model {
 
-at::Tensor Model::embed(const at::Tensor& ids) const { return at::embedding(embedding, ids); }
+at::Tensor Model::embed(const at::Tensor& ids) const {
+  const at::Tensor rows = at::embedding(embedding, ids);
+  if (config.embedding_scale == 1.0) return rows;
+  // The factor is rounded to the model's dtype first, as the reference does: 55.4256 becomes 55.5 in bfloat16.
+  return rows * at::scalar_tensor(config.embedding_scale, embedding.options());
+}
 
 at::Tensor Model::logits(const at::Tensor& hidden) const {
-  return at::linear(rms_norm(hidden, final_norm, config.rms_norm_eps), output);
+  const at::Tensor raw = at::linear(rms_norm(hidden, final_norm, config.rms_norm_eps), output).to(at::kFloat);
+  return config.logit_softcap == 0 ? raw : at::tanh(raw / config.logit_softcap) * config.logit_softcap;
 }
 
 at::Tensor Model::forward(const at::Tensor& ids) const {
@@ -28,8 +37,8 @@ KvCache Model::make_cache(int64_t batch, int64_t capacity) const {
   KvCache cache;
   cache.capacity = capacity;
   for (const DecoderBlock& block : blocks) {
-    const std::vector<int64_t> size = {batch, block.shape.num_kv_heads, capacity, block.shape.head_dim};
-    cache.layers.push_back({at::zeros(size, embedding.options()), at::zeros(size, embedding.options())});
+    cache.layers.push_back(
+        make_layer_cache(batch, block.shape.num_kv_heads, capacity, block.shape.head_dim, embedding));
   }
   return cache;
 }
@@ -42,9 +51,24 @@ at::Tensor Model::forward_cached(const at::Tensor& ids, KvCache& cache) const {
   }
   at::Tensor hidden = embed(ids);
   for (size_t i = 0; i < blocks.size(); ++i) {
-    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], cache.num_tokens);
+    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], {cache.num_tokens});
   }
   cache.num_tokens = end;
+  return hidden;
+}
+
+at::Tensor Model::forward_rows(const at::Tensor& ids, KvCache& cache, const std::vector<int64_t>& lengths) const {
+  const auto [least, most] = std::minmax_element(lengths.begin(), lengths.end());
+  if (*most + 1 > cache.capacity) {
+    throw DataError(fmt::format("[model] {} tokens do not fit a cache of {}; shorten the prompt or the answer",
+                                *most + 1, cache.capacity));
+  }
+  CachePlace place{*most};
+  if (*least != *most) place.rows = at::tensor(lengths, at::kLong).to(ids.device());
+  at::Tensor hidden = embed(ids);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    hidden = blocks[i].forward_cached(hidden, *rotary, cache.layers[i], place);
+  }
   return hidden;
 }
 
@@ -67,37 +91,53 @@ std::vector<const Linear*> Model::linears() const {
 Model Model::clone() const {
   Model copy = *this;
   for (DecoderBlock& block : copy.blocks) {
-    block.input_norm = block.input_norm.clone();
-    block.post_attention_norm = block.post_attention_norm.clone();
-    for (Linear* linear : block.linears()) {
-      if (linear->bias.defined()) linear->bias = linear->bias.clone();
-    }
+    for (at::Tensor* tensor : block.dense_tensors()) *tensor = tensor->clone();
   }
   copy.final_norm = copy.final_norm.clone();
   return copy;
 }
 
-void Model::prepare(const backend::Backend& backend) {
+void Model::prepare(const backend::Backend& backend, int64_t batch) {
   const c10::NoGradGuard no_grad;
-  for (Linear* linear : linears()) {
-    if (const std::string reason = backend.refusal(*linear->weight); !reason.empty()) {
-      throw ConfigError(fmt::format("backend: {}: {}", linear->name, reason));
+  backend::Target target{.dtype = embedding.scalar_type(), .batch = batch};
+  for (const Linear* linear : linears()) target.model_bytes += linear->weight->bits().total_bits() / 8;
+  for (DecoderBlock& block : blocks) {
+    for (const std::vector<Linear*>& stage : block.stages()) {
+      std::vector<std::shared_ptr<const backend::LinearOp>> ops;
+      for (Linear* linear : stage) {
+        if (const std::string reason = backend.refusal(*linear->weight); !reason.empty()) {
+          throw ConfigError(fmt::format("backend: {}: {}", linear->name, reason));
+        }
+        linear->op = backend.prepare(linear->weight, linear->bias, target);
+        linear->group.reset();
+        ops.push_back(linear->op);
+      }
+      if (stage.size() > 1) stage.front()->group = backend.prepare_group(std::move(ops));
     }
-    linear->op = backend.prepare(linear->weight, linear->bias);
   }
 }
 
 void Model::clear_ops() {
-  for (Linear* linear : linears()) linear->op.reset();
+  for (Linear* linear : linears()) {
+    linear->op.reset();
+    linear->group.reset();
+  }
+}
+
+void Model::release_weights() {
+  for (Linear* linear : linears()) {
+    if (linear->weight->is_quantised() && linear->op && linear->op->is_self_contained()) {
+      linear->weight = std::make_shared<quant::ReleasedWeight>(*linear->weight);
+    }
+  }
 }
 
 int64_t Model::resident_bytes() const {
   int64_t bytes = static_cast<int64_t>(embedding.nbytes() + final_norm.nbytes());
   if (!output.is_same(embedding)) bytes += static_cast<int64_t>(output.nbytes());
   for (const DecoderBlock& block : blocks) {
-    bytes += static_cast<int64_t>(block.input_norm.nbytes() + block.post_attention_norm.nbytes());
+    for (const at::Tensor* tensor : block.dense_tensors()) bytes += static_cast<int64_t>(tensor->nbytes());
     for (const Linear* linear : block.linears()) {
-      if (linear->bias.defined()) bytes += static_cast<int64_t>(linear->bias.nbytes());
       bytes += linear->op ? linear->op->resident_bytes() : (linear->weight->bits().total_bits() + 7) / 8;
     }
   }
@@ -122,12 +162,8 @@ quant::BitCount model_bits(const Model& model) {
   if (!model.output.is_same(model.embedding)) add_dense(model.output);
   add_dense(model.final_norm);
   for (const DecoderBlock& block : model.blocks) {
-    add_dense(block.input_norm);
-    add_dense(block.post_attention_norm);
-    for (const Linear* linear : block.linears()) {
-      add_dense(linear->bias);
-      sum += linear->weight->bits();
-    }
+    for (const at::Tensor* tensor : block.dense_tensors()) add_dense(*tensor);
+    for (const Linear* linear : block.linears()) sum += linear->weight->bits();
   }
   return sum;
 }

@@ -57,6 +57,8 @@ void read_keys(config::Reader& in, ExpSettings& settings, std::vector<std::strin
       {.fallback = 8192, .min = 0, .unit = "MiB", .doc = "tokens, statistics, logits; 0: nothing is kept"});
   config::Reader output = in.section("output", {.doc = "where results go"});
   settings.output_dir = output.text("dir", {.fallback = "", .doc = "output folder; empty: runs/<config name>"});
+  settings.output_json = output.flag(
+      "json", {.fallback = false, .doc = "quantize: figures as JSON as well, in <folder>/performance_results"});
   config::Reader report = in.section("report", {.doc = "what tables show"});
   budgets = report.texts("budgets", {.doc = "upper bounds of the bit budgets, bits per weight"});
 }

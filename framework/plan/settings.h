@@ -39,6 +39,7 @@ struct ExpSettings {
   LauncherSettings launcher;
   int64_t cache_mib = 8192;                          ///< exp.cache.limit_mib: of OUT/cache; 0: nothing is shared
   std::string output_dir;                            ///< exp.output.dir; empty: runs/<config name>
+  bool output_json = false;                          ///< exp.output.json: performance figures as JSON as well
   std::vector<double> budgets = {2.25, 3.25, 4.25};  ///< exp.report.budgets, bits per weight, ascending
 };
 

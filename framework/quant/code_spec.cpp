@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <string_view>
+
 #include "framework/base/error.h"
 #include "framework/config/reader.h"
 
@@ -22,6 +25,28 @@ void CodeSpec::check_shape(const std::string& where, int64_t out_features, int64
     throw DataError(fmt::format("[{}] out_features {} is no multiple of out_group_size {}; choose a divisor of {}",
                                 where, out_features, out_group_size, out_features));
   }
+}
+
+CodeSpec parse_code_spec(const std::string& text) {
+  CodeSpec spec;
+  const char *at = text.data(), *const end = at + text.size();
+  const auto take = [&](std::string_view before, int64_t& value, int64_t most) {
+    if (static_cast<size_t>(end - at) < before.size() || std::string_view(at, before.size()) != before) return false;
+    const auto [after, error] = std::from_chars(at + before.size(), end, value);
+    if (error != std::errc() || value < 1 || value > most) return false;
+    at = after;
+    return true;
+  };
+  const bool good =
+      take("", spec.num_codebooks, 64) && take("x", spec.nbits_per_codebook, 16) &&
+      (at == end || (take(" g", spec.in_group_size, 4096) && (at == end || take("x", spec.out_group_size, 4096))));
+  if (!good || at != end) {
+    throw ConfigError(
+        fmt::format("scheme: got \"{}\", need MxN with 1 to 64 codebooks of 1 to 16 bits, and, if groups "
+                    "are not of 8, their size: \"2x8\", \"1x16 g16\", \"2x8 g8x2\"",
+                    text));
+  }
+  return spec;
 }
 
 CodeSpec read_code_spec(config::Reader& in) {

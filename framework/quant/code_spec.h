@@ -25,6 +25,10 @@ struct CodeSpec {
   void check_shape(const std::string& where, int64_t out_features, int64_t in_features) const;
 };
 
+/// "2x8", "1x16 g16", "2x8 g8x2" → the spec; groups of 8 where none are named.
+/// @throws ConfigError for anything else
+CodeSpec parse_code_spec(const std::string& text);
+
 /// Reads the keys num_codebooks, nbits_per_codebook, in_group_size, out_group_size.
 CodeSpec read_code_spec(config::Reader& in);
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "framework/quant/bit_count.h"
+#include "framework/quant/scheme.h"
 
 namespace aqlm_exp::quant {
 

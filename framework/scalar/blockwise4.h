@@ -42,6 +42,8 @@ class Blockwise4Weight final : public quant::Weight {
   std::unique_ptr<quant::Weight> to(at::Device device) const override;
 
   const at::Tensor& codes() const { return codes_; }  ///< [out_features, in_features] uint8, below 16
+  Table4 table() const { return options_.table; }
+  int64_t block_size() const { return options_.block_size; }
   /// The largest |weight| of each block, as stored: [num_blocks] float32
   at::Tensor block_maxima() const;
 

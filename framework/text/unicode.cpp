@@ -146,4 +146,25 @@ std::string to_upper(std::string_view text) {
   return out;
 }
 
+size_t whole_characters(std::string_view text) {
+  size_t whole = 0;
+  utf8proc_int32_t state = 0;
+  char32_t last = 0;
+  for (size_t offset = 0; offset < text.size();) {
+    const CodePoint point = utf8_decode(text, offset);
+    if (offset > 0 && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(last),
+                                                       static_cast<utf8proc_int32_t>(point.value), &state)) {
+      whole = offset;
+    }
+    last = point.value;
+    offset += point.size_bytes;
+  }
+  if (text.empty()) return 0;
+  // A break always follows a control character (GB4), except inside CR LF.
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(last));
+  return category == UTF8PROC_CATEGORY_CC && last != '\r' ? text.size() : whole;
+}
+
+int column_width(char32_t c) { return std::max(0, utf8proc_charwidth(static_cast<utf8proc_int32_t>(c))); }
+
 }  // namespace aqlm_exp::text

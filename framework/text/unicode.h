@@ -25,5 +25,10 @@ bool is_mark(char32_t c);
 std::string to_lower(std::string_view text);
 /// Upper case of each code point by the Unicode default mapping; U+00DF becomes SS.
 std::string to_upper(std::string_view text);
+/// Length in bytes of the grapheme clusters (UAX #29: what a reader takes for one character) that no further text can
+/// lengthen: all of them but the last, and that one too if it is a control character.
+size_t whole_characters(std::string_view text);
+/// Columns a terminal gives a code point: 0, 1 or 2.
+int column_width(char32_t c);
 
 }  // namespace aqlm_exp::text

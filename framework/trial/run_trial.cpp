@@ -16,6 +16,7 @@
 #include "framework/config/reader.h"
 #include "framework/eval/evaluate.h"
 #include "framework/trial/device.h"
+#include "framework/trial/kernel_tables.h"
 #include "framework/trial/layer_tables.h"
 #include "framework/trial/provenance.h"
 #include "framework/trial/shared_work.h"
@@ -48,6 +49,7 @@ class Trial {
     const Stopwatch whole;
     describe_trial();
     const at::Device device = open_device(spec_.device);
+    refuse_backend(device);
     label(results::label::kHardware, hardware_name(device));
     Stopwatch watch;
     const TextInputs text = load_text(device);
@@ -62,6 +64,7 @@ class Trial {
     metric("peak_host_mib", static_cast<double>(usage.ru_maxrss) / 1024.0, "MiB",
            "largest resident memory of the worker", results::Direction::kMin, false);
     record_.duration_s = whole.elapsed_s();
+    if (options_.on_quantised) options_.on_quantised(quantised);
     return std::move(record_);
   }
 
@@ -95,6 +98,15 @@ class Trial {
         "kl.v1: KL(unquantised || quantised) in nats per token, mean over all positions of a window, then windows");
     provenance("metrics/bits_per_weight",
                "bits.v1: packed codes, codebooks, scales and zero points of the quantised linears over their weights");
+  }
+
+  /// A scheme that the backend has no kernel for ends the trial before anything is loaded.
+  void refuse_backend(at::Device device) const {
+    for (const quant::Scheme& scheme : spec_.method->schemes()) {
+      if (const std::string reason = spec_.backend->refusal(scheme, device); !reason.empty()) throw ConfigError(reason);
+    }
+    const quant::Scheme dense;
+    if (const std::string reason = spec_.backend->refusal(dense, device); !reason.empty()) throw ConfigError(reason);
   }
 
   TextInputs load_text(at::Device device) {
@@ -180,9 +192,12 @@ class Trial {
     metric(results::metric::kModelMib, static_cast<double>(all.total_bits()) / 8.0 / kMib, "MiB",
            "stored size of the whole model", results::Direction::kMin);
     quantised.prepare(*spec_.backend);
+    // What `auto` chooses depends on the machine's speed.
+    const std::vector<backend::Choice> choices = spec_.backend->choices();
     metric("resident_mib", static_cast<double>(quantised.resident_bytes()) / kMib, "MiB",
-           "weights held in memory by this backend", results::Direction::kMin);
+           "weights held in memory by this backend", results::Direction::kMin, choices.empty());
     label("backend", spec_.backend_type);
+    file_choices(record_, choices);
   }
 
   void evaluate(const model::Model& original, const model::Model& quantised, const TextInputs& text) {
@@ -253,6 +268,7 @@ class Trial {
     };
     add(results::metric::kDecodeTokensPerS, speed.decode_tokens_per_s, "greedy decoding, batch 1");
     add("prefill_tokens_per_s", speed.prefill_tokens_per_s, "prompt processing, batch 1");
+    file_shares(record_, generate::kernel_shares(quantised, text.eval_ids, spec_.speed));
   }
 
   void label(const std::string& name, const std::string& text) { record_.labels.emplace_back(name, text); }

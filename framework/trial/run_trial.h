@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 
+#include "framework/model/model.h"
 #include "framework/plan/plan_file.h"
 #include "framework/results/record.h"
 
@@ -17,6 +19,8 @@ struct RunOptions {
   /// Where finished blocks are kept for a later attempt of this trial; empty: not kept.
   std::filesystem::path checkpoint_dir;
   int64_t attempt = 1;
+  /// Gets the quantised model, prepared for its backend, once everything has been measured.
+  std::function<void(const model::Model& quantised)> on_quantised = {};
 };
 
 /// @throws Error of any kind; see plan::worker_exit_for

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "framework/quant/code_sums.h"
 #include "framework/tuner/adam_state.h"
 #include "framework/tuner/tuner.h"
 
@@ -26,13 +27,8 @@ class AdamTuning final : public Tuning {
     const quant::CodeSpec& spec = weight_.spec();
     const auto out_features = static_cast<double>(weight_.out_features());
     const at::Tensor& books = weight_.codebooks();
-    const int64_t num_codewords = books.size(0) * books.size(1);
-    const at::Tensor offsets =
-        at::arange(books.size(0), weight_.codes().options().dtype(at::kLong)).mul_(books.size(1));
-    std::vector<at::Tensor> flat_codes;  // per codebook: [O * G], offset into the flat list of codewords
-    for (int64_t m = 0; m < books.size(0); ++m) {
-      flat_codes.push_back(weight_.codes().select(2, m).to(at::kLong).add_(offsets[m]).flatten());
-    }
+    std::vector<at::Tensor> flat_codes;  // per codebook: [O * G]
+    for (int64_t m = 0; m < books.size(0); ++m) flat_codes.push_back(weight_.codes().select(2, m).flatten());
     for (int64_t step = 0; step < num_steps_; ++step) {
       const at::Tensor unscaled = quant::sum_codewords(weight_.codes(), books);  // [O, G, g]
       const at::Tensor scales = weight_.scales().view({-1, 1, 1});
@@ -40,10 +36,12 @@ class AdamTuning final : public Tuning {
       const at::Tensor gradient =
           quant::group_weight(at::matmul(d, xtx_).mul_(2.0 / out_features).to(at::kFloat), spec);  // [O, G, g]
       const at::Tensor scaled = (gradient * scales).flatten(0, 1);                                 // [O * G, g]
-      at::Tensor book_gradient = at::zeros({num_codewords, spec.group_size()}, books.options().requires_grad(false));
-      for (const at::Tensor& codes : flat_codes) book_gradient.index_add_(0, codes, scaled);
+      std::vector<at::Tensor> book_gradient;  // one a codebook: [K, g]
+      for (const at::Tensor& codes : flat_codes) {
+        book_gradient.push_back(quant::sum_rows_by_code(scaled, codes, books.size(1)));
+      }
       const at::Tensor scale_gradient = (gradient * unscaled).sum({1, 2}).view(weight_.scales().sizes());
-      adam_.step({book_gradient.view(books.sizes()), scale_gradient});
+      adam_.step({at::stack(book_gradient).view(books.sizes()), scale_gradient});
     }
   }
 

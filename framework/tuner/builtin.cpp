@@ -6,6 +6,8 @@ const TunerRegistry& tuners() {
   static const TunerRegistry registry = [] {
     TunerRegistry list;
     register_adam(list);
+    register_least_squares(list);
+    register_closed_form_scales(list);
     register_none(list);
     return list;
   }();

@@ -28,6 +28,8 @@ class Tuner {
 using TunerRegistry = config::Registry<Tuner>;
 
 void register_adam(TunerRegistry& registry);
+void register_least_squares(TunerRegistry& registry);
+void register_closed_form_scales(TunerRegistry& registry);
 void register_none(TunerRegistry& registry);
 
 /// Every built-in tuner.

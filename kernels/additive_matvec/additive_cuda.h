@@ -69,8 +69,8 @@ kernels::Status additive_generic_cuda_supports(const AdditiveShape& shape, int64
 kernels::Status additive_generic_cuda_f16(const AdditiveShape& shape, const AdditiveCudaCall& call) noexcept;
 
 /// Output rows [row_begin, row_end) of the weight, scale included, rounded once to fp16: [rows, in_features]. Packed
-/// codes: in_group_size 8, row_begin a multiple of 16. Natural codes: row_begin a multiple of out_group_size. Uses
-/// call.codes, codebooks, scales, stream and programmatic.
+/// codes: in_group_size 8 or 16, row_begin a multiple of 16. Natural codes: row_begin a multiple of out_group_size.
+/// Uses call.codes, codebooks, scales, stream and programmatic.
 kernels::Status additive_dequantise_packed_cuda_f16(const AdditiveShape& shape, const AdditiveCudaCall& call,
                                                     int64_t row_begin, int64_t row_end, void* weight) noexcept;
 kernels::Status additive_dequantise_natural_cuda_f16(const AdditiveShape& shape, const AdditiveCudaCall& call,

@@ -159,13 +159,14 @@ __global__ void __launch_bounds__(256) dequantise_natural_kernel(const __grid_co
   }
 }
 
-/// Packed Kx8, groups of 8: a warp takes 8 rows x 32 groups, codewords from `copies` copies in shared memory. Rows are
-/// finished one after the other: 8 x 8 sums at once took 109 registers and left one CTA per SM.
+/// Packed Kx8, groups of 8 Parts: a warp takes 8 rows x 32 groups, codewords from `copies` copies in shared memory.
+/// Rows are finished one after the other: 8 x 8 sums at once took 109 registers and left one CTA per SM.
+template <int Parts>
 __global__ void __launch_bounds__(512, 2) dequantise_packed_kernel(const __grid_constant__ DequantiseParams p) {
-  extern __shared__ uint4 words[];  // [book][entry][copy]
+  extern __shared__ uint4 words[];  // [book][entry][part][copy]
   const int lane = static_cast<int>(threadIdx.x) & 31, entries = 1 << p.w.nbits, copies = p.copies;
   kernels::trigger_dependents();
-  for (int i = static_cast<int>(threadIdx.x); i < p.w.books * entries; i += static_cast<int>(blockDim.x)) {
+  for (int i = static_cast<int>(threadIdx.x); i < p.w.books * entries * Parts; i += static_cast<int>(blockDim.x)) {
     const uint4 word = kernels::load_table16(p.w.codebooks + int64_t{i} * 8);
     for (int k = 0; k < copies; ++k) words[i * copies + (k + i) % copies] = word;  // turned: no bank conflicts
   }
@@ -191,16 +192,20 @@ __global__ void __launch_bounds__(512, 2) dequantise_packed_kernel(const __grid_
     for (int i = 0; i < 8; ++i) {
       const int64_t row = row0 + i;
       if (row >= p.row_end) break;
-      float sums[8] = {};
+      float sums[8 * Parts] = {};
       const auto add = [&](const uint4& codes, int m) {
         const uint32_t w[4] = {codes.x, codes.y, codes.z, codes.w};
         const int shift = 16 * (i & 1) + 8 * (static_cast<int>(block * p.w.books + m) & 1);
-        const uint4 raw = mine[(m * entries + static_cast<int>((w[i / 2] >> shift) & 255U)) * copies];
-        const __half2* pairs = reinterpret_cast<const __half2*>(&raw);
+        const int entry = (m * entries + static_cast<int>((w[i / 2] >> shift) & 255U)) * Parts;
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const float2 v = __half22float2(pairs[k]);
-          sums[2 * k] += v.x, sums[2 * k + 1] += v.y;
+        for (int part = 0; part < Parts; ++part) {
+          const uint4 raw = mine[(entry + part) * copies];
+          const __half2* pairs = reinterpret_cast<const __half2*>(&raw);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) {
+            const float2 v = __half22float2(pairs[k]);
+            sums[8 * part + 2 * k] += v.x, sums[8 * part + 2 * k + 1] += v.y;
+          }
         }
       };
 #pragma unroll
@@ -208,11 +213,15 @@ __global__ void __launch_bounds__(512, 2) dequantise_packed_kernel(const __grid_
         if (m < p.w.books) add(held[m], m);
       for (int m = kHeld; m < p.w.books; ++m) add(fetch(job, m), m);
       const float scale = __half2float(p.w.scales[row]);
-      uint4 packed;
-      __half2* pairs = reinterpret_cast<__half2*>(&packed);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) pairs[k] = __floats2half2_rn(sums[2 * k] * scale, sums[2 * k + 1] * scale);
-      *reinterpret_cast<uint4*>(p.out + (row - p.row_begin) * p.w.in_features + group * 8) = packed;
+      for (int part = 0; part < Parts; ++part) {
+        const float* from = sums + 8 * part;
+        uint4 packed;
+        __half2* pairs = reinterpret_cast<__half2*>(&packed);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) pairs[k] = __floats2half2_rn(from[2 * k] * scale, from[2 * k + 1] * scale);
+        *reinterpret_cast<uint4*>(p.out + (row - p.row_begin) * p.w.in_features + (group * Parts + part) * 8) = packed;
+      }
     }
   }
 }
@@ -318,8 +327,8 @@ Status additive_dequantise_natural_cuda_f16(const AdditiveShape& shape, const Ad
 
 Status additive_dequantise_packed_cuda_f16(const AdditiveShape& shape, const AdditiveCudaCall& call, int64_t row_begin,
                                            int64_t row_end, void* weight) noexcept {
-  if (additive_cuda_packed_bytes(shape) == 0 || shape.in_group_size != 8 || row_begin < 0 || row_begin % 16 != 0 ||
-      row_begin >= row_end || row_end > shape.out_features)
+  if (additive_cuda_packed_bytes(shape) == 0 || (shape.in_group_size != 8 && shape.in_group_size != 16) ||
+      row_begin < 0 || row_begin % 16 != 0 || row_begin >= row_end || row_end > shape.out_features)
     return Status::kUnsupportedShape;
   DequantiseParams p{natural(shape, call),
                      static_cast<const unsigned char*>(call.codes),
@@ -327,7 +336,7 @@ Status additive_dequantise_packed_cuda_f16(const AdditiveShape& shape, const Add
                      row_begin,
                      row_end,
                      8};
-  const int64_t book_bytes = shape.num_codebooks * shape.codebook_size() * 16;
+  const int64_t book_bytes = shape.num_codebooks * shape.codebook_size() * shape.in_group_size * 2;
   while (p.copies > 1 && book_bytes * p.copies > 96 * 1024) p.copies /= 2;
   if (book_bytes * p.copies > 220 * 1024) return Status::kUnsupportedShape;
   const int sms = kernels::multiprocessors();
@@ -338,7 +347,8 @@ Status additive_dequantise_packed_cuda_f16(const AdditiveShape& shape, const Add
   how.shared_bytes = book_bytes * p.copies;
   how.programmatic = call.programmatic;
   how.stream = static_cast<cudaStream_t>(call.stream);
-  return kernels::launch<dequantise_packed_kernel>(how, p);
+  return shape.in_group_size == 8 ? kernels::launch<dequantise_packed_kernel<1>>(how, p)
+                                  : kernels::launch<dequantise_packed_kernel<2>>(how, p);
 }
 
 }  // namespace aqlm_exp::additive_matvec

@@ -340,6 +340,7 @@ Case scalar(sm::ScalarShape shape, int64_t batch, bool nf4) {
   call.packed_codes = g_codes;
   call.packed_scales = s.scales;
   call.levels = nf4 ? s.levels : nullptr;
+  call.whole_zero_points = !nf4;  // as GPTQ and AWQ have them
   call.x = g_x;
   call.y = g_y;
   call.batch = batch;

@@ -29,6 +29,18 @@ struct NearestCall {
   float* score = nullptr;    // out [batches, rows] or null
 };
 
+/// sums[k] = sum over b, r with index[b, r] = k of weight[r] values[b, r]; counts[k, b] = sum over r of weight[r]
+/// alone: what an update of k-means needs. Added up in 64-bit fixed point whose step comes from the largest term, so
+/// the result depends on no order: the CPU's and the GPU's are equal bit for bit, and exact to 2^-60 of terms x largest
+/// term.
+struct AccumulateCall {
+  const int32_t* index = nullptr;  // [batches, rows], 0..codewords-1
+  const float* values = nullptr;   // [batches, rows, g], finite
+  const float* weights = nullptr;  // [rows], finite; null: 1
+  float* sums = nullptr;           // out [codewords, g]
+  float* counts = nullptr;         // out [codewords, batches]
+};
+
 /// One linear: codes of out_group_size 1.
 struct SweepShape {
   int64_t rows = 0, groups = 0;

@@ -21,6 +21,9 @@ kernels::Status nearest_cpu_supports(const NearestShape& shape) noexcept;
 int64_t nearest_cpu_workspace_bytes(const NearestShape& shape, int threads) noexcept;
 kernels::Status nearest_cpu(const NearestShape& shape, const NearestCall& call, const CpuRun& run) noexcept;
 
+int64_t accumulate_cpu_workspace_bytes(const NearestShape& shape, int threads) noexcept;
+kernels::Status accumulate_cpu(const NearestShape& shape, const AccumulateCall& call, const CpuRun& run) noexcept;
+
 /// Any group size up to kMaxGroupSize, up to kMaxBooks books of up to 16 bits; kExact as SweepSearch says.
 kernels::Status sweep_cpu_supports(const SweepShape& shape, SweepKind kind, SweepSearch search,
                                    int32_t candidates) noexcept;

@@ -163,6 +163,22 @@ void nearest_ref(const NearestShape& shape, const NearestCall& call) {
     }
 }
 
+void accumulate_ref(const NearestShape& shape, const AccumulateCall& call) {
+  const int64_t g = shape.group_size;
+  Vector sums(static_cast<size_t>(shape.codewords * g), 0.0),
+      counts(static_cast<size_t>(shape.codewords * shape.batches), 0.0);
+  for (int64_t b = 0; b < shape.batches; ++b)
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      const int64_t point = b * shape.rows + r, k = call.index[point];
+      const double weight = call.weights ? static_cast<double>(call.weights[r]) : 1;
+      counts[static_cast<size_t>(k * shape.batches + b)] += weight;
+      for (int64_t d = 0; d < g; ++d)
+        sums[static_cast<size_t>(k * g + d)] += weight * static_cast<double>(call.values[point * g + d]);
+    }
+  for (size_t i = 0; i < sums.size(); ++i) call.sums[i] = static_cast<float>(sums[i]);
+  for (size_t i = 0; i < counts.size(); ++i) call.counts[i] = static_cast<float>(counts[i]);
+}
+
 void sweep_ref(const SweepShape& shape, const SweepCall& call) {
   for (int64_t r = 0; r < shape.rows; ++r) Row(shape, call, r).run();
 }

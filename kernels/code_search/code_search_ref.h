@@ -6,6 +6,7 @@
 namespace aqlm_exp::code_search {
 
 void nearest_ref(const NearestShape& shape, const NearestCall& call);
+void accumulate_ref(const NearestShape& shape, const AccumulateCall& call);
 /// kExact tries every combination of codewords.
 void sweep_ref(const SweepShape& shape, const SweepCall& call);
 

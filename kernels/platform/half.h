@@ -1,4 +1,4 @@
-// fp16 on the host, for references, packers and tests: IEEE binary16, round to nearest even.
+// fp16 and bf16 on the host, for references, packers and tests: round to nearest even.
 #pragma once
 
 #include <bit>
@@ -30,6 +30,14 @@ inline uint16_t float_to_half(float value) noexcept {
   }
   const uint32_t odd = (magnitude >> 13) & 1U;
   return static_cast<uint16_t>(sign | ((magnitude + 0xFFFU + odd - 0x38000000U) >> 13));
+}
+
+inline float bfloat_to_float(uint16_t value) noexcept { return std::bit_cast<float>(uint32_t{value} << 16); }
+
+inline uint16_t float_to_bfloat(float value) noexcept {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<uint16_t>((bits >> 16) | 0x40U);  // NaN stays NaN
+  return static_cast<uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
 }  // namespace aqlm_exp::kernels

@@ -10,22 +10,36 @@ struct Table {
   __m256 low, high;
 };
 
-/// Codes k of eight lanes; `p` points at this half's words.
+/// Eight lanes of one row in one block, from code k on; step() moves to the next code. Shifts by a constant take one
+/// micro-operation, shifts by a register two and a load.
 template <int Bits>
-inline __m256i codes_of(const uint32_t* p, int k) {
-  if constexpr (Bits == 4) {
-    return _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)), _mm_cvtsi32_si128(4 * k));
-  } else if constexpr (Bits == 2) {
-    return _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)), _mm_cvtsi32_si128(2 * k));
-  } else {
-    const __m256i low = _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p + (k >= 16 ? 16 : 0))),
-                                         _mm_cvtsi32_si128(2 * (k & 15)));
-    const __m256i high =
-        _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32)), _mm_cvtsi32_si128(k));
+struct Codes {  // 4 and 2 bits
+  __m256i words;
+  inline void enter(const uint32_t* p, int k, bool) {
+    words = _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)), _mm_cvtsi32_si128(Bits * k));
+  }
+  inline __m256i index() const { return words; }
+  inline void step() { words = _mm256_srli_epi32(words, Bits); }
+};
+template <>
+struct Codes<3> {
+  __m256i low, high;
+  inline void enter(const uint32_t* p, int k, bool first) {
+    low = _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p + (k >= 16 ? 16 : 0))),
+                           _mm_cvtsi32_si128(2 * (k & 15)));
+    if (first) {
+      high = _mm256_srl_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32)), _mm_cvtsi32_si128(k));
+    }
+  }
+  inline __m256i index() const {
     return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(3)),
                            _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(1)), 2));
   }
-}
+  inline void step() {
+    low = _mm256_srli_epi32(low, 2);
+    high = _mm256_srli_epi32(high, 1);
+  }
+};
 
 template <int Bits, bool Integer>
 inline __m256 level_of(__m256i codes, const Table& table) {
@@ -64,24 +78,39 @@ void quad(const Pass& p, int64_t q, int64_t token) {
       }
       const int stop = left < kCodes - k ? k + static_cast<int>(left) : kCodes;
       left -= stop - k;
-      for (int r = 0; r < kRows; ++r) {  // a row at a time: its scale, offset and sums fit the sixteen registers
+      // A group's sum is (sum of level x) scale + (sum of x) offset: the scale is met once a group, not once a weight.
+      const float* first = x + b * block_columns(Bits) + k * 16;
+      __m256 total[T];
+      for (int t = 0; t < T; ++t) {
+        total[t] = _mm256_setzero_ps();
+        for (int c = 0; c < 2 * (stop - k); ++c)
+          total[t] = _mm256_add_ps(total[t], _mm256_loadu_ps(first + t * p.padded_inputs + c * 8));
+      }
+      for (int r = 0; r < kRows; ++r) {  // a row at a time: its codes and sums fit the sixteen registers
         const uint32_t* line = words + r * block_words(Bits);
-        const __m256 scale = _mm256_set1_ps(both[r]), shift = _mm256_set1_ps(offset[r]);
         __m256 low[T], high[T];
-        for (int t = 0; t < T; ++t) {
-          low[t] = sums[r][t];
-          high[t] = _mm256_setzero_ps();
-        }
+        for (int t = 0; t < T; ++t) low[t] = high[t] = _mm256_setzero_ps();
+        Codes<Bits> left_codes, right_codes;
         for (int c = k; c < stop; ++c) {
+          if (c == k || (Bits == 3 && c == 16)) {
+            left_codes.enter(line, c, c == k);
+            right_codes.enter(line + 8, c, c == k);
+          }
           const float* input = x + b * block_columns(Bits) + c * 16;
-          const __m256 a = _mm256_fmadd_ps(level_of<Bits, Integer>(codes_of<Bits>(line, c), table), scale, shift);
-          const __m256 d = _mm256_fmadd_ps(level_of<Bits, Integer>(codes_of<Bits>(line + 8, c), table), scale, shift);
+          const __m256 a = level_of<Bits, Integer>(left_codes.index(), table);
+          const __m256 d = level_of<Bits, Integer>(right_codes.index(), table);
+          left_codes.step();
+          right_codes.step();
           for (int t = 0; t < T; ++t) {
             low[t] = _mm256_fmadd_ps(a, _mm256_loadu_ps(input + t * p.padded_inputs), low[t]);
             high[t] = _mm256_fmadd_ps(d, _mm256_loadu_ps(input + t * p.padded_inputs + 8), high[t]);
           }
         }
-        for (int t = 0; t < T; ++t) sums[r][t] = _mm256_add_ps(low[t], high[t]);
+        const __m256 scale = _mm256_set1_ps(both[r]), shift = _mm256_set1_ps(offset[r]);
+        for (int t = 0; t < T; ++t) {
+          const __m256 group_sum = _mm256_fmadd_ps(_mm256_add_ps(low[t], high[t]), scale, sums[r][t]);
+          sums[r][t] = _mm256_fmadd_ps(total[t], shift, group_sum);
+        }
       }
       k = stop;
     }

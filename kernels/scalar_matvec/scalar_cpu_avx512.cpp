@@ -1,5 +1,6 @@
 // Level "avx512": sixteen codes a step. vpermps reads the low four bits of each 32-bit index, so 4-bit codes need a
-// shift and no mask, and a table of 16 levels costs the same as integers.
+// shift and no mask, and a table of 16 levels costs the same as integers. Scale and zero point are put into the table
+// once a group.
 #include <immintrin.h>
 
 #include "kernels/scalar_matvec/scalar_cpu_levels.h"
@@ -58,7 +59,7 @@ void quad(const Pass& p, int64_t q, int64_t token) {
   for (int r = 0; r < kRows; ++r)
     for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
   const float* x = p.x + token * p.padded_inputs;
-  __m512 scale[kRows], offset[kRows];
+  __m512 tables[kRows];         // the group's weights themselves: levels times scale, less the zero point
   int64_t left = 0, group = 0;  // steps of 16 columns until the next group
   for (int64_t b = 0; b < p.blocks; ++b, words += kRows * block_words(Bits)) {
     Codes<Bits> codes[kRows];
@@ -70,14 +71,12 @@ void quad(const Pass& p, int64_t q, int64_t token) {
         const __m256 both = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + g * 8)));
         const __m128 s = _mm256_castps256_ps128(both);
         const __m128 o = _mm_sub_ps(_mm_setzero_ps(), _mm_mul_ps(s, _mm256_extractf128_ps(both, 1)));
-        scale[0] = _mm512_broadcastss_ps(s);
-        scale[1] = _mm512_broadcastss_ps(_mm_permute_ps(s, 0x55));
-        scale[2] = _mm512_broadcastss_ps(_mm_permute_ps(s, 0xAA));
-        scale[3] = _mm512_broadcastss_ps(_mm_permute_ps(s, 0xFF));
-        offset[0] = _mm512_broadcastss_ps(o);
-        offset[1] = _mm512_broadcastss_ps(_mm_permute_ps(o, 0x55));
-        offset[2] = _mm512_broadcastss_ps(_mm_permute_ps(o, 0xAA));
-        offset[3] = _mm512_broadcastss_ps(_mm_permute_ps(o, 0xFF));
+        const auto scaled = [&](int row) {
+          const __m128i from = _mm_set1_epi32(row);
+          return _mm512_fmadd_ps(table, _mm512_broadcastss_ps(_mm_permutevar_ps(s, from)),
+                                 _mm512_broadcastss_ps(_mm_permutevar_ps(o, from)));
+        };
+        for (int r = 0; r < kRows; ++r) tables[r] = scaled(r);
         left = group + 1 >= p.groups ? INT64_MAX : p.group_size / 16;
         ++group;
       }
@@ -88,7 +87,7 @@ void quad(const Pass& p, int64_t q, int64_t token) {
         __m512 weight[kRows];
         for (int r = 0; r < kRows; ++r) {
           codes[r].enter(k);
-          weight[r] = _mm512_fmadd_ps(_mm512_permutexvar_ps(codes[r].index(), table), scale[r], offset[r]);
+          weight[r] = _mm512_permutexvar_ps(codes[r].index(), tables[r]);
           codes[r].step();
         }
         for (int t = 0; t < T; ++t) {

@@ -29,6 +29,10 @@ __device__ __forceinline__ uint32_t subtract(uint32_t a, uint32_t b) {
   const __half2 d = __hsub2(*reinterpret_cast<__half2*>(&a), *reinterpret_cast<__half2*>(&b));
   return *reinterpret_cast<const uint32_t*>(&d);
 }
+__device__ __forceinline__ uint32_t add(uint32_t a, uint32_t b) {
+  const __half2 d = __hadd2(*reinterpret_cast<__half2*>(&a), *reinterpret_cast<__half2*>(&b));
+  return *reinterpret_cast<const uint32_t*>(&d);
+}
 constexpr uint32_t kMagic = 0x64006400U;  // 1024 in both halves
 
 /// Words of one lane for one block of 256 inputs and one tile: `Bits` uint4.
@@ -59,7 +63,8 @@ __device__ __forceinline__ uint32_t level_pair(const uint32_t* table, uint32_t w
   return table[((word >> (8 * j)) & 255U) * 32 + lane];
 }
 
-template <int Bits, int StepsPerGroup, bool Levels>
+/// WholeZeros: zero points are whole numbers, so that 1024 + zero_point is exact in fp16 and one subtraction is enough.
+template <int Bits, int StepsPerGroup, bool Levels, bool WholeZeros = false>
 struct IntegerWords {
   // Two tiles at once, which helps codewords, cost 7% here (H200, int4 b1, 14336x4096: 12.2 against 11.4 us).
   static constexpr int kParts = 1, kTogether = 1;
@@ -102,8 +107,9 @@ struct IntegerWords {
         low[j] = subtract(level_pair(table, codes.words[2 * s], j, lane), zero0);
         high[j] = subtract(level_pair(table, codes.words[2 * s + 1], j, lane), zero1);
       } else {
-        low[j] = subtract(subtract(magic_pair<Bits>(codes.words, s, 0, j), kMagic), zero0);
-        high[j] = subtract(subtract(magic_pair<Bits>(codes.words, s, 1, j), kMagic), zero1);
+        const uint32_t first = magic_pair<Bits>(codes.words, s, 0, j), second = magic_pair<Bits>(codes.words, s, 1, j);
+        low[j] = subtract(WholeZeros ? first : subtract(first, kMagic), zero0);
+        high[j] = subtract(WholeZeros ? second : subtract(second, kMagic), zero1);
       }
     }
   }
@@ -112,14 +118,23 @@ struct IntegerWords {
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) {
       float part[Used][Tiles8][4] = {};
+      uint32_t zeros[Used][2];  // of rows 2r and 2r + 1, twice each; with WholeZeros 1024 more
+#pragma unroll
+      for (int k = 0; k < Used; ++k) {
+        zeros[k][0] = __byte_perm(codes[k].scales[g].x, 0, 0x3232);
+        zeros[k][1] = __byte_perm(codes[k].scales[g].y, 0, 0x3232);
+        if constexpr (WholeZeros && !Levels) {
+          zeros[k][0] = add(zeros[k][0], kMagic);
+          zeros[k][1] = add(zeros[k][1], kMagic);
+        }
+      }
 #pragma unroll
       for (int step = 0; step < StepsPerGroup; ++step) {
         const int s = g * StepsPerGroup + step;
         uint32_t low[Used][4], high[Used][4];
 #pragma unroll
         for (int k = 0; k < Used; ++k)
-          unpack(codes[k], s, __byte_perm(codes[k].scales[g].x, 0, 0x3232),
-                 __byte_perm(codes[k].scales[g].y, 0, 0x3232), low[k], high[k]);
+          unpack(codes[k], s, zeros[k][0], zeros[k][1], low[k], high[k]);
 #pragma unroll
         for (int n = 0; n < Tiles8; ++n) {
           const uint4 b = x(s, 0, n);
@@ -159,9 +174,15 @@ Weights weights_of(const ScalarShape& shape, const ScalarCudaCall& call) {
           static_cast<int>(shape.num_groups())};
 }
 
-template <int Bits, int StepsPerGroup, bool Levels>
+/// Tall outputs walk enough tiles to hide what waits on shared memory; the others are faster with x in registers, which
+/// leaves room for 8 warps (int4 b16: 14336x4096 15.9 and 17.5 us, 4096x4096 8.5 and 7.0, 4096x14336 30.7 and 23.0).
+bool x_in_registers(const ScalarShape& shape, int64_t count, bool permuted) {
+  return count > 8 && !permuted && (shape.out_features <= 8192 || shape.in_features > 4096);
+}
+
+template <int Bits, int StepsPerGroup, bool Levels, bool WholeZeros>
 Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
-  using Decoder = IntegerWords<Bits, StepsPerGroup, Levels>;
+  using Decoder = IntegerWords<Bits, StepsPerGroup, Levels, WholeZeros>;
   const auto stream = static_cast<cudaStream_t>(call.stream);
   // At most 16 tokens a launch: 32 at once took 38.5 us where two launches of 16 take 34 (H200, int4 g128, 14336x4096).
   for (int64_t done = 0; done < call.batch; done += 16) {
@@ -176,19 +197,25 @@ Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
     p.common.in_features = shape.in_features;
     p.common.batch = static_cast<int>(count);
     p.weights = weights_of(shape, call);
-    const Status status = count <= 8 ? mma::run<Decoder, 1, 16, 1, false, 1>(p, call.programmatic, stream)
-                                     : mma::run<Decoder, 2, 16, 1, false, 1>(p, call.programmatic, stream);
+    Status status;
+    if (count <= 8)
+      status = mma::run<Decoder, 1, 16, 1, false, 1>(p, call.programmatic, stream);
+    else if (Bits == 4 && !Levels && x_in_registers(shape, count, call.x_perm != nullptr))
+      status = mma::run<Decoder, 2, Bits == 4 && !Levels ? 8 : 16, Bits == 4 && !Levels ? 2 : 1,
+                        Bits == 4 && !Levels, 1>(p, call.programmatic, stream);
+    else
+      status = mma::run<Decoder, 2, 16, 1, false, 1>(p, call.programmatic, stream);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;
 }
 
-template <int Bits, bool Levels>
+template <int Bits, bool Levels, bool WholeZeros = false>
 Status run_groups(const ScalarShape& shape, const ScalarCudaCall& call) {
-  if (shape.num_groups() == 1 || shape.group_size % 256 == 0) return run<Bits, 8, Levels>(shape, call);
-  if (shape.group_size == 128) return run<Bits, 4, Levels>(shape, call);
-  if (shape.group_size == 64) return run<Bits, 2, Levels>(shape, call);
-  return run<Bits, 1, Levels>(shape, call);
+  if (shape.num_groups() == 1 || shape.group_size % 256 == 0) return run<Bits, 8, Levels, WholeZeros>(shape, call);
+  if (shape.group_size == 128) return run<Bits, 4, Levels, WholeZeros>(shape, call);
+  if (shape.group_size == 64) return run<Bits, 2, Levels, WholeZeros>(shape, call);
+  return run<Bits, 1, Levels, WholeZeros>(shape, call);
 }
 
 struct DequantiseParams {
@@ -267,6 +294,7 @@ Status scalar_mma_cuda_f16(const ScalarShape& shape, const ScalarCudaCall& call)
   const Status status = scalar_mma_cuda_supports(shape, call.batch, call.levels != nullptr);
   if (status != Status::kOk) return status;
   if (call.levels) return run_groups<4, true>(shape, call);
+  if (shape.nbits == 4 && call.whole_zero_points) return run_groups<4, false, true>(shape, call);
   return shape.nbits == 4   ? run_groups<4, false>(shape, call)
          : shape.nbits == 3 ? run_groups<3, false>(shape, call)
                             : run_groups<2, false>(shape, call);

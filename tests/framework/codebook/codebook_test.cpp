@@ -28,14 +28,14 @@ TEST(NearestCentroid, MatchesBruteForceAndTakesTheLowestOnTies) {
 TEST(KMeans, WithNoMorePointsThanClustersIsExactAndSurplusCentroidsAreZero) {
   const at::Tensor values = test::gaussian({8, 4}, 3);
   Rng rng(5);
-  const KMeansResult fit = kmeans(values, 16, 50, 0, rng);
+  const KMeansResult fit = kmeans(values, 16, {.max_iter = 50}, rng);
   EXPECT_TRUE(fit.centroids.index_select(0, fit.assignment.to(at::kLong)).equal(values));
   EXPECT_EQ(fit.centroids.slice(0, 8).abs().sum().item<double>(), 0.0);
 }
 
 TEST(KMeans, AllEqualPointsGiveZeroError) {
   Rng rng(1);
-  const KMeansResult fit = kmeans(at::ones({40, 3}), 4, 10, 0, rng);
+  const KMeansResult fit = kmeans(at::ones({40, 3}), 4, {.max_iter = 10}, rng);
   EXPECT_TRUE(fit.centroids.index_select(0, fit.assignment.to(at::kLong)).equal(at::ones({40, 3})));
 }
 
@@ -44,7 +44,7 @@ TEST(KMeans, AnIterationNeverRaisesTheError) {
   double last = 1e9;
   for (int64_t iterations : {1, 2, 4, 8, 16}) {
     Rng rng(3);
-    const KMeansResult fit = kmeans(points, 16, iterations, 0, rng);
+    const KMeansResult fit = kmeans(points, 16, {.max_iter = iterations}, rng);
     const double error =
         (fit.centroids.index_select(0, fit.assignment.to(at::kLong)) - points).square().sum().item<double>();
     EXPECT_LE(error, last * (1 + 1e-6));

@@ -85,6 +85,16 @@ TEST(GroupWeight, IsUndoneByUngroup) {
   }
 }
 
+TEST(CodeSpec, IsReadFromTheTextItPrints) {
+  for (const CodeSpec& spec : {CodeSpec{2, 8, 8, 1}, CodeSpec{1, 16, 16, 1}, CodeSpec{3, 12, 4, 2}}) {
+    EXPECT_EQ(parse_code_spec(spec.str()).str(), spec.str());
+  }
+  EXPECT_EQ(parse_code_spec("4x7").str(), "4x7 g8");
+  for (const char* text : {"", "2x", "x8", "2x8 ", "2x8g8", "2x17", "0x8", "2x8 g8x", "2x8 g8x2 ", "-1x8", "2x8 g"}) {
+    EXPECT_THROW(parse_code_spec(text), ConfigError) << text;
+  }
+}
+
 TEST(CodeSpec, RefusesShapesItDoesNotTile) {
   const CodeSpec spec{2, 8, 8, 4};
   EXPECT_NO_THROW(spec.check_shape("t", 8, 16));

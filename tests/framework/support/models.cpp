@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 
 #include "tests/framework/support/layers.h"
 
@@ -46,6 +47,19 @@ fs::path shared_model(const std::string& name) {
 
 std::string skip_reason() {
   return fmt::format("no shared material at {}; set AQLM_EXP_SHARED", shared_root().string());
+}
+
+std::string test_python(const std::string& modules) {
+  std::string python;
+  if (const char* named = std::getenv("AQLM_EXP_TEST_PYTHON"); named != nullptr && *named != '\0') {
+    python = named;
+  } else {
+    std::ifstream file(fs::path(AQLM_EXP_BINARY_DIR) / "test-python");
+    std::getline(file, python);
+  }
+  if (python.empty() || !fs::exists(python)) return {};
+  const std::string probe = fmt::format("'{}' -c 'import {}' 2> /dev/null", python, modules);
+  return std::system(probe.c_str()) == 0 ? python : std::string();
 }
 
 model::Model tiny_model(uint64_t seed) {

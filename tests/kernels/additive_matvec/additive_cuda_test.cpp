@@ -273,6 +273,9 @@ TEST(AdditiveDequantiseCuda, GivesTheRoundedWeight) {
   for (int books : {1, 2, 3, 4, 8})
     for (auto [begin, end] : {std::pair<int64_t, int64_t>{0, 75}, {16, 33}, {64, 75}})
       compare(Device(AdditiveCase(kx8(75, 536, books), 1, 4)), true, begin, end);
+  for (int books : {1, 3, 6})
+    for (auto [begin, end] : {std::pair<int64_t, int64_t>{0, 75}, {16, 33}, {64, 75}})
+      compare(Device(AdditiveCase(kx8(75, 16 * 67, books, 8, 16), 1, 4)), true, begin, end);
   for (int group : {6, 8, 16}) {
     AdditiveShape s = kx8(24, group * 40, 2, 11, group);
     s.out_group_size = 2;
@@ -305,6 +308,21 @@ TEST(AdditiveCuda, SaturatesToInfinityAndKeepsLargeInputs) {
     }
   }
   EXPECT_GT(infinite, 10U);
+}
+
+/// Small on purpose: `compute-sanitizer --tool racecheck` takes minutes over the other tests and seconds over this one.
+TEST(AdditiveCuda, EveryKernelOnASmallShape) {
+  AQLM_EXP_NEEDS_HOPPER();
+  for (int group : {8, 16})
+    for (int books : {1, 2, 3, 4})
+      check(additive_lookup_cuda_f16, Codes::kPacked, kx8(40, 64 * group, books, 8, group), 2);
+  check(additive_lookup_cuda_f16, Codes::kPacked, kx8(24, 4096, 2), 1);  // a cluster of eight
+  for (int64_t batch : {4, 12, 20})
+    for (int books : {1, 2, 4}) check(additive_mma_cuda_f16, Codes::kPacked, kx8(40, 520, books), batch);
+  check(additive_mma_cuda_f16, Codes::kPacked, kx8(24, 4104, 2), 4);  // two chunks
+  for (int64_t batch : {4, 12, 20})
+    for (int group : {8, 16}) check(additive_gather_cuda_f16, Codes::kNatural, kx8(24, 512, 1, 12, group), batch);
+  check(additive_generic_cuda_f16, Codes::kNatural, kx8(24, 256, 3, 12), 5);
 }
 
 /// A chain of linears y = W x in one graph, each reading what the one before wrote.

@@ -80,6 +80,38 @@ inline NearestCase nearest_case(NearestShape shape, Bias bias, bool integers, ui
   return c;
 }
 
+struct AccumulateCase {
+  NearestShape shape;
+  std::vector<int32_t> index;
+  std::vector<float> values, weights;
+  struct Answer {
+    std::vector<float> sums, counts;
+  };
+
+  template <typename Function>
+  Answer run(Function&& function) const {
+    Answer a{std::vector<float>(static_cast<size_t>(shape.codewords * shape.group_size), -1.0F),
+             std::vector<float>(static_cast<size_t>(shape.codewords * shape.batches), -1.0F)};
+    function(AccumulateCall{index.data(), values.data(), weights.empty() ? nullptr : weights.data(), a.sums.data(),
+                            a.counts.data()});
+    return a;
+  }
+};
+
+/// Values are multiples of 2^-6 of very different sizes: sums in double are exact in any order.
+inline AccumulateCase accumulate_case(NearestShape shape, bool weighted, uint64_t seed) {
+  Rng rng(seed);
+  AccumulateCase c;
+  c.shape = shape;
+  for (int64_t i = 0; i < shape.batches * shape.rows; ++i)
+    c.index.push_back(static_cast<int32_t>(rng.below(static_cast<uint64_t>(shape.codewords))));
+  c.values = draw(rng, shape.batches * shape.rows * shape.group_size, true, 1 << 20);
+  for (float& v : c.values) v = std::ldexp(v, -6 - static_cast<int>(rng.below(2)) * 14 + 14);
+  if (weighted)
+    for (int64_t r = 0; r < shape.rows; ++r) c.weights.push_back(static_cast<float>(rng.below(8)) * 0.25F);
+  return c;
+}
+
 /// One layer: H = V blockdiag(M) V^T in visiting order, a target, books, scales, codes to start from.
 struct SweepCase {
   SweepShape shape;
@@ -158,7 +190,8 @@ struct SweepCase {
   }
 };
 
-inline SweepCase sweep_case(SweepShape shape, bool integers, uint64_t seed) {
+/// `with_h` false leaves H out, whose making costs inputs^3: for error feedback only.
+inline SweepCase sweep_case(SweepShape shape, bool integers, uint64_t seed, bool with_h = true) {
   Rng rng(seed);
   SweepCase c;
   c.shape = shape;
@@ -190,6 +223,7 @@ inline SweepCase sweep_case(SweepShape shape, bool integers, uint64_t seed) {
     const std::vector<float> block = spd(rng, g, integers);
     c.m.insert(c.m.end(), block.begin(), block.end());
   }
+  if (!with_h) return c;
   std::vector<double> vm(static_cast<size_t>(inputs * inputs), 0.0);
   for (int64_t i = 0; i < inputs; ++i)
     for (int64_t j = 0; j < inputs; ++j)

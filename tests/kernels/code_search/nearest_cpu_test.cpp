@@ -154,6 +154,24 @@ TEST(NearestCpuLevels, Avx2AndAvx512AgreeBitForBit) {
   EXPECT_EQ(a.score, b.score);
 }
 
+TEST(AccumulateCpu, AgreesWithDoubleForAnyNumberOfThreads) {
+  for (NearestShape shape : {NearestShape{1, 500, 7, 8}, NearestShape{6, 50, 16, 8}, NearestShape{3, 11, 300, 4}}) {
+    for (bool weighted : {false, true}) {
+      const AccumulateCase c = accumulate_case(shape, weighted, 7);
+      const AccumulateCase::Answer want = c.run([&](const AccumulateCall& call) { accumulate_ref(shape, call); });
+      for (int threads : {1, 2, 64}) {
+        Workspace workspace(accumulate_cpu_workspace_bytes(shape, threads));
+        const AccumulateCase::Answer got = c.run([&](const AccumulateCall& call) {
+          EXPECT_EQ(accumulate_cpu(shape, call, {threads, CpuIsa::kBest, workspace.data()}), Status::kOk);
+        });
+        workspace.expect_guard_intact();
+        EXPECT_EQ(got.sums, want.sums);  // both round an exact sum once
+        EXPECT_EQ(got.counts, want.counts);
+      }
+    }
+  }
+}
+
 TEST(NearestCpuShape, OutsideItsLimitsIsRefused) {
   EXPECT_EQ(nearest_cpu_supports({1, 1, 65536, 64}), Status::kOk);
   for (NearestShape shape : {NearestShape{0, 1, 4, 8}, NearestShape{1, 0, 4, 8}, NearestShape{1, 1, 0, 8},

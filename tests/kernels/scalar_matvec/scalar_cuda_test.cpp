@@ -82,6 +82,8 @@ void check(const ScalarShape& shape, int64_t batch, Format format, bool permuted
     const CudaBuffer y(d.c.expected.size() * 2);
     ScalarCudaCall call = d.call(y.data());
     call.programmatic = programmatic;
+    // Whole zero points subtract exactly either way: the same bits.
+    call.whole_zero_points = programmatic && (format == Format::kIntegerZeros || format == Format::kSymmetric);
     ASSERT_EQ(scalar_mma_cuda_f16(shape, call), Status::kOk) << d.c.name();
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << d.c.name();
     const std::vector<uint16_t> got = y.read<uint16_t>();

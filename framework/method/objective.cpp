@@ -1,0 +1,103 @@
+#include "framework/method/objective.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+
+namespace aqlm_exp::method {
+namespace {
+
+constexpr int64_t kTokensAtATime = 4096;
+
+}  // namespace
+
+ObjectiveOptions read_objective(config::Reader& root) {
+  config::Reader in = root.section("objective", {.doc = "what a linear's code is fitted to"});
+  ObjectiveOptions options;
+  options.damping = in.number(
+      "damping", {.fallback = 0.0,
+                  .min = 0.0,
+                  .max = 100.0,
+                  .doc = "xtx over its mean diagonal, plus this times the identity; 0: xtx as it is"});
+  options.token_weights = in.flag(
+      "token_weights", {.fallback = false,
+                        .doc = "tokens count by the squared gradient of the float model's loss at the linear's output"});
+  options.token_weight_clip = in.optional_number(
+      "token_weight_clip", {.min = 1.0, .doc = "largest weight of a token (their mean is 1); null: none"});
+  options.mismatch =
+      in.number("mismatch", {.fallback = 0.0,
+                             .min = 0.0,
+                             .max = 1.0,
+                             .doc = "part of the error of a linear's inputs, against the float model's, that its target "
+                                    "makes up for"});
+  options.mismatch_damping = in.number(
+      "mismatch_damping",
+      {.fallback = 0.03, .min = 0.0, .max = 100.0, .doc = "damping of that, as a part of the mean diagonal of xtx"});
+  options.stages = in.flag("stages", {.fallback = false,
+                                      .doc = "moments afresh for q,k,v, then o, then gate,up, then down, each with what "
+                                             "is quantised already in front"});
+  options.float_targets =
+      in.text("block_target", {.fallback = "quantised_inputs",
+                               .choices = {"quantised_inputs", "float_model"},
+                               .doc = "what block fine-tuning aims at: outputs of the unquantised block on the inputs "
+                                      "it gets now, or of the float model"}) == "float_model";
+  return options;
+}
+
+void MomentAccumulator::add(const at::Tensor& x, const at::Tensor& float_x, const at::Tensor& weights) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor tokens = x.reshape({-1, x.size(-1)});
+  const at::Tensor float_tokens = float_x.defined() ? float_x.reshape(tokens.sizes()) : at::Tensor();
+  const at::Tensor token_weights = weights.defined() ? weights.reshape({-1, 1}) : at::Tensor();
+  if (!xtx_.defined()) {
+    xtx_ = at::zeros({x.size(-1), x.size(-1)}, x.options().dtype(at::kDouble));
+    if (float_x.defined()) mismatch_ = at::zeros_like(xtx_);
+  }
+  for (int64_t start = 0; start < tokens.size(0); start += kTokensAtATime) {
+    const int64_t end = std::min(tokens.size(0), start + kTokensAtATime);
+    const at::Tensor part = tokens.slice(0, start, end);
+    const at::Tensor weighted = weights.defined() ? part * token_weights.slice(0, start, end) : part;
+    xtx_.add_(at::matmul(part.t(), weighted));
+    if (!float_x.defined()) continue;
+    mismatch_.add_(at::matmul((float_tokens.slice(0, start, end) - part).t(), weighted));
+  }
+  num_tokens_ += tokens.size(0);
+}
+
+Moments MomentAccumulator::mean() const {
+  const auto n = static_cast<double>(num_tokens_);
+  return {xtx_.defined() ? xtx_ / n : at::Tensor(), mismatch_.defined() ? mismatch_ / n : at::Tensor()};
+}
+
+quant::LayerProblem make_problem(const at::Tensor& weight, const Moments& moments, const ObjectiveOptions& options,
+                                 const std::string& name) {
+  quant::LayerProblem problem{.weight = weight, .xtx = moments.xtx, .name = name};
+  const bool corrects = options.mismatch > 0.0 && moments.mismatch.defined();
+  if (options.damping == 0.0 && !corrects) return problem;
+  const double mean = moments.xtx.diagonal().mean().item<double>();
+  if (corrects && mean > 0.0) {
+    at::Tensor damped = moments.xtx.clone();
+    damped.diagonal().add_(options.mismatch_damping * mean);
+    const auto [factor, info] = at::linalg_cholesky_ex(damped);
+    if (info.item<int64_t>() != 0) {
+      throw NumericalError(
+          fmt::format("[objective] {}: xtx with objective.mismatch_damping {:g} is not positive definite; try 0.03", name,
+                      options.mismatch_damping));
+    }
+    const at::Tensor error = at::matmul(weight.to(at::kDouble), moments.mismatch);  // [out, in]
+    const at::Tensor correction = at::cholesky_solve(error.t(), factor).t();
+    problem.weight = (weight.to(at::kDouble) + options.mismatch * correction).to(at::kFloat).contiguous();
+  }
+  if (options.damping > 0.0) {
+    at::Tensor damped = moments.xtx / (mean > 0.0 ? mean : 1.0);
+    damped.diagonal().add_(options.damping);
+    problem.xtx = damped.to(at::kFloat);
+  }
+  return problem;
+}
+
+}  // namespace aqlm_exp::method

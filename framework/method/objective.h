@@ -1,0 +1,64 @@
+// What a linear's code is fitted to: second moments of its inputs (damped, weighted by token, with the model so far in
+// front of it) and a target that makes up for errors of the inputs.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+
+#include "framework/config/reader.h"
+#include "framework/quant/layer_problem.h"
+
+namespace aqlm_exp::method {
+
+struct ObjectiveOptions {
+  double damping = 0.0;           ///< λ of H / mean(diag H) + λ I; 0: H as it is
+  bool token_weights = false;     ///< tokens count by the squared gradient of the loss at the linear's output
+  std::optional<double> token_weight_clip;  ///< largest weight a token can have (their mean is 1)
+  double mismatch = 0.0;          ///< α: part of the inputs' error that the target makes up for
+  double mismatch_damping = 0.03; ///< damping of that correction, as a part of the mean diagonal
+  bool stages = false;            ///< moments afresh for {q,k,v}, {o}, {gate,up}, {down}
+  bool float_targets = false;     ///< block fine-tuning aims at the float model's outputs
+
+  /// The float model's activations are needed beside those of the model so far.
+  bool needs_float_model() const { return mismatch > 0.0 || float_targets; }
+};
+
+/// Reads the section `objective`.
+ObjectiveOptions read_objective(config::Reader& root);
+
+/// Second moments of a linear's inputs x, over tokens with weights w (1 without token weights).
+struct Moments {
+  at::Tensor xtx;       ///< Σ w x xᵀ / n, [in, in] float64
+  at::Tensor mismatch;  ///< Σ w (x_float − x) xᵀ / n, [in, in] float64; undefined without the float model's inputs
+};
+
+/// Accumulates Moments as tokens stream by: float32 products of up to 4096 tokens, float64 sums.
+class MomentAccumulator {
+ public:
+  /// @param x [..., in] float32
+  /// @param float_x the float model's input for the same tokens, or undefined
+  /// @param weights one a token, float32, or undefined
+  void add(const at::Tensor& x, const at::Tensor& float_x = {}, const at::Tensor& weights = {});
+  /// Undefined tensors if nothing was added.
+  Moments mean() const;
+  int64_t num_tokens() const { return num_tokens_; }
+
+ private:
+  at::Tensor xtx_, mismatch_;  // sums, float64
+  int64_t num_tokens_ = 0;
+};
+
+/// The problem to solve for one linear:
+///   target  W + α W B (H + λ_m mean(diag H) I)⁻¹     (B: moments.mismatch; α = 0: W itself)
+///   xtx     H / mean(diag H) + λ I, float32          (λ = 0: H itself)
+/// Sources: damping as in GPTQ, arXiv:2210.17323 §3.3, here as regularisation; correction as in GPTAQ, arXiv:2504.02692,
+/// and QEP, arXiv:2504.09629, with their strength α; token weights: GuidedQuant, arXiv:2505.07004, one group a linear.
+/// With a zero H (a linear that no token reaches) the target is W and xtx is λ I.
+/// @param weight [out, in] float32
+/// @throws NumericalError naming `name` if the correction has no Cholesky factor
+quant::LayerProblem make_problem(const at::Tensor& weight, const Moments& moments, const ObjectiveOptions& options,
+                                 const std::string& name);
+
+}  // namespace aqlm_exp::method
