@@ -143,9 +143,17 @@ std::map<SlurmTask, SlurmTaskState> SlurmClient::queue(const std::string& name_s
 }
 
 std::optional<SlurmTaskState> SlurmClient::task(const SlurmTask& task) const {
-  const CommandResult result = run_command({"scontrol", "show", "job", "-o", task.str()});
-  if (result.exit_code != 0 && result.err.find("Invalid job id") == std::string::npos) fail("scontrol", result);
-  return parse_show_job(result.out, task);
+  const auto show = [](const std::string& id) {
+    CommandResult result = run_command({"scontrol", "show", "job", "-o", id});
+    const bool unknown = result.err.find("Invalid job id") != std::string::npos ||
+                         (result.out + result.err).find("not found") != std::string::npos;
+    if (result.exit_code != 0 && !unknown) fail("scontrol", result);
+    return result.out;
+  };
+  if (auto state = parse_show_job(show(task.str()), task)) return state;
+  // Tasks that were cancelled before they started have no record of their own; the array's then has no task id (2^32 -
+  // 2).
+  return parse_show_job(show(std::to_string(task.array)), {.array = task.array, .task = 4294967294});
 }
 
 void SlurmClient::cancel(const std::vector<SlurmTask>& tasks, bool pending_only) const {
