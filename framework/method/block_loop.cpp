@@ -229,7 +229,9 @@ const BlockStatistics& BlockWalk::statistics(const Stages& stages) {
   }
   const Stages all = block().stages();
   std::string key = fmt::format("block {} stride {}", index_, stride);
-  if (!block().moe.empty()) {
+  // Behind a block with experts too: shown all tokens, experts round in another order, and so do the states they give.
+  const auto last = model_.blocks.begin() + index_ + 1;
+  if (std::any_of(model_.blocks.begin(), last, [](const auto& one) { return !one.moe.empty(); })) {
     key += fmt::format(" experts {} {}", experts_.all_tokens ? "all" : "routed", experts_.min_tokens);
   }
   const auto found = context_.cache->get(key, model_.device(), [&] { return as_tensors(make(), all); });
