@@ -56,11 +56,6 @@ class ShowAllTokens {
   model::DecoderBlock& block_;
 };
 
-/// Tokens that a linear must have seen for its statistics to count.
-int64_t tokens_needed(const std::string& role, const ExpertCalibration& experts) {
-  return role.starts_with("experts.") ? std::max<int64_t>(1, experts.min_tokens) : 1;
-}
-
 /// In place of statistics of too few tokens.
 at::Tensor identity_for(const model::Linear& linear, const at::Tensor& like) {
   return at::eye(linear.weight->in_features(), like.options().dtype(at::kDouble));
@@ -99,6 +94,10 @@ BlockStatistics from_tensors(const TensorMap& tensors, const Stages& stages) {
 }
 
 }  // namespace
+
+int64_t tokens_needed(const std::string& role, const ExpertCalibration& experts) {
+  return role.starts_with("experts.") ? std::max<int64_t>(1, experts.min_tokens) : 1;
+}
 
 at::Tensor embed_calibration(const model::Model& model, const Calibration& calibration) {
   const c10::NoGradGuard no_grad;
