@@ -2,7 +2,8 @@
 // then clipping; then round-to-nearest on the AWQ grid. Every block sees the unquantised model's activations.
 // Source: arXiv:2306.00978; mit-han-lab/llm-awq pre_quant.py, auto_scale.py, auto_clip.py. We differ: float32 in place
 // of float16; errors of sets that inspect a single linear are computed from X·Xᵀ, which is the same sum in another
-// order; folded norms and biases are rounded to float16, as a checkpoint stores them.
+// order; folded norms, biases and routers are rounded to float16, as a checkpoint stores them. Experts: gate and up of
+// all of them share one set of scales, down_proj has one for each, as in AutoAWQ's mixtral.py.
 #include "framework/scalar/awq.h"
 
 #include <ATen/ATen.h>
@@ -20,8 +21,6 @@
 
 namespace aqlm_exp::method {
 namespace {
-
-constexpr const char* kStageNames[] = {"q,k,v", "o", "gate,up", "down"};
 
 class Awq final : public Method {
  public:
@@ -61,12 +60,6 @@ class Awq final : public Method {
 
   void quantise(model::Model& model, const Calibration& calibration, Context& context) const override {
     formats_.check(model);
-    for (const model::DecoderBlock& block : model.blocks) {
-      if (block.moe.empty()) continue;
-      throw ConfigError(
-          "method.type: awq scales the input that all experts and the router share, which is not supported for models "
-          "with experts; gptq, aqlm, hqq and rtn quantise them");
-    }
     const int64_t num_samples = calibration.input_ids.size(0);
     const int64_t samples = search_samples_ == 0 ? num_samples : std::min(search_samples_, num_samples);
     bool attention_output_left_out = false;
@@ -78,7 +71,7 @@ class Awq final : public Method {
     for (; !walk.done(); walk.advance()) {
       model::DecoderBlock& block = walk.block();
       const at::Tensor search_inputs = walk.inputs().slice(0, 0, samples);
-      BlockInputs found = awq_inputs(block, *model.rotary, search_inputs, walk.statistics());
+      BlockInputs found = awq_inputs(block, *model.rotary, search_inputs, walk.statistics(), calibration.experts);
       try {
         quantise_block(block, walk.index(), *model.rotary, search_inputs, found, context);
       } catch (const NumericalError& error) {
@@ -104,21 +97,22 @@ class Awq final : public Method {
     }
     if (scale_) {
       // All searches look at the original weights; scales are applied afterwards, as in llm-awq's run_awq.
-      std::vector<at::Tensor> scales(4);
+      const std::vector<ScaleSet> sets = scale_sets(block);
+      std::vector<at::Tensor> scales;
       {
         const StageTimes::Scope scope(context.times, "scale search");
-        for (int64_t stage = 0; stage < 4; ++stage) {
-          if (stage == 1 && !can_scale_attention_output(block)) continue;
-          scales[static_cast<size_t>(stage)] = search_stage(block, rotary, inputs, statistics, weights, stage);
-        }
+        for (const ScaleSet& set : sets) scales.push_back(search_set(block, rotary, inputs, statistics, weights, set));
       }
-      for (int64_t stage = 0; stage < 4; ++stage) {
-        const at::Tensor& s = scales[static_cast<size_t>(stage)];
+      for (size_t i = 0; i < sets.size(); ++i) {
+        const at::Tensor& s = scales[i];
         if (!s.defined()) continue;
-        fold_scales(block, weights, stage, s);
-        StageInputs& x = statistics.stages[static_cast<size_t>(stage)];
-        x.sample = x.sample / s;
-        x.xtx = x.xtx / at::outer(s, s).to(at::kDouble);
+        fold_scales(block, weights, sets[i], s);
+        for (const size_t stage : sets[i].stages) {
+          StageInputs& x = statistics.stages[stage];
+          if (!x.enough_tokens) continue;
+          x.sample = x.sample / s;
+          x.xtx = x.xtx / at::outer(s, s).to(at::kDouble);
+        }
       }
     }
     const auto stages = block.stages();
@@ -133,7 +127,8 @@ class Awq final : public Method {
           continue;
         }
         at::Tensor clipped = scaled;
-        if (clip_ && linear != &block.q_proj && linear != &block.k_proj && linear != &block.qkv_proj) {
+        const bool clips = clip_ && statistics.stages[stage].enough_tokens;
+        if (clips && linear != &block.q_proj && linear != &block.k_proj && linear != &block.qkv_proj) {
           const StageTimes::Scope scope(context.times, "clip search");
           clipped = scalar::clip_groups(
               scaled, scalar::search_awq_clip(scaled, awq_format(format), statistics.stages[stage].sample, options_));
@@ -148,33 +143,38 @@ class Awq final : public Method {
     }
   }
 
-  at::Tensor search_stage(model::DecoderBlock& block, const model::RotaryEmbedding& rotary, const at::Tensor& inputs,
-                          const BlockInputs& statistics, const RoleWeights& weights, int64_t stage) const {
-    std::vector<std::string> roles;
+  /// Undefined where nothing is to be scaled.
+  at::Tensor search_set(model::DecoderBlock& block, const model::RotaryEmbedding& rotary, const at::Tensor& inputs,
+                        const BlockInputs& statistics, const RoleWeights& weights, const ScaleSet& set) const {
     std::vector<at::Tensor> originals;
     std::vector<scalar::AwqFormat> formats;
-    const auto linears = block.stages()[static_cast<size_t>(stage)];
-    for (const model::Linear* linear : linears) {
-      roles.push_back(linear->role);
-      originals.push_back(weights.at(linear->role));
-      formats.push_back(awq_format(formats_.at(linear->name)));
+    const auto stages = block.stages();
+    for (const size_t stage : set.stages) {
+      for (const model::Linear* linear : stages[stage]) {
+        originals.push_back(weights.at(linear->role));
+        formats.push_back(awq_format(formats_.at(linear->name)));
+      }
     }
     if (std::all_of(formats.begin(), formats.end(), [](const scalar::AwqFormat& f) { return f.dense; })) return {};
-    const StageInputs& x = statistics.stages[static_cast<size_t>(stage)];
+    const StageInputs& x = statistics.stages[set.stages.front()];
+    at::Tensor mean_abs = x.mean_abs;
     scalar::OutputError error;
-    if (stage == 0) {
-      error = module_error(block, roles, inputs, [&](const model::DecoderBlock& b, const at::Tensor& hidden) {
+    if (set.before == ScaleSet::Before::kInputNorm) {
+      error = module_error(block, set.roles, inputs, [&](const model::DecoderBlock& b, const at::Tensor& hidden) {
         return b.attention(model::rms_norm(hidden, b.input_norm, b.shape.rms_norm_eps), rotary);
       });
-    } else if (stage == 2) {
-      error = module_error(block, roles, statistics.mlp,
+    } else if (set.before == ScaleSet::Before::kMlpNorm) {
+      // Every expert knows its own tokens only; what they share is the input of them all.
+      if (!block.moe.empty()) mean_abs = statistics.mlp.abs().flatten(0, 1).mean(0);
+      error = module_error(block, set.roles, statistics.mlp,
                            [](const model::DecoderBlock& b, const at::Tensor& normed) { return b.mlp(normed); });
     } else {
+      if (!x.enough_tokens) return {};
       error = linear_error(originals.front(), x.xtx);
     }
-    const scalar::AwqScales found = scalar::search_awq_scales(originals, formats, x.mean_abs, error, options_);
-    log_debug("{} {}: exponent {:.2f}, output error {:.3e} (unscaled {:.3e})", block.name, kStageNames[stage],
-              found.ratio, found.error, found.errors.front());
+    const scalar::AwqScales found = scalar::search_awq_scales(originals, formats, mean_abs, error, options_);
+    log_debug("{} {}: exponent {:.2f}, output error {:.3e} (unscaled {:.3e})", block.name, set.name, found.ratio,
+              found.error, found.errors.front());
     return found.scales;
   }
 

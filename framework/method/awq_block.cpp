@@ -37,13 +37,40 @@ at::Tensor divided(const at::Tensor& values, const at::Tensor& scales, const std
 
 }  // namespace
 
+std::vector<ScaleSet> scale_sets(model::DecoderBlock& block) {
+  const auto stages = block.stages();
+  const auto roles_of = [&](size_t stage) {
+    std::vector<std::string> roles;
+    for (const model::Linear* linear : stages[stage]) roles.push_back(linear->role);
+    return roles;
+  };
+  using Before = ScaleSet::Before;
+  const std::string values = block.has_fused_projections() ? block.qkv_proj.role : block.v_proj.role;
+  std::vector<ScaleSet> sets = {{"q,k,v", roles_of(0), {0}, Before::kInputNorm, {}}};
+  if (can_scale_attention_output(block)) sets.push_back({"o", roles_of(1), {1}, Before::kValues, values});
+  ScaleSet mlp{"gate,up", {}, {}, Before::kMlpNorm, {}};
+  std::vector<ScaleSet> downs;
+  for (size_t stage = 2; stage + 1 < stages.size(); stage += 2) {
+    const std::vector<std::string> roles = roles_of(stage);
+    mlp.roles.insert(mlp.roles.end(), roles.begin(), roles.end());
+    mlp.stages.push_back(stage);
+    const std::string up = roles.back();  // of {gate, up}, or the fused projection
+    const std::string owner = block.moe.empty() ? "" : up.substr(0, up.rfind('.')) + " ";
+    downs.push_back({owner + "down", roles_of(stage + 1), {stage + 1}, Before::kUp, up});
+  }
+  sets.push_back(std::move(mlp));
+  sets.insert(sets.end(), downs.begin(), downs.end());
+  return sets;
+}
+
 BlockInputs awq_inputs(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, const at::Tensor& inputs,
-                       const BlockStatistics& statistics) {
+                       const BlockStatistics& statistics, const ExpertCalibration& experts) {
   const c10::NoGradGuard no_grad;
   BlockInputs result;
   for (const auto& stage : const_cast<model::DecoderBlock&>(block).stages()) {
     const std::string& role = stage.front()->role;
-    result.stages.push_back({statistics.mean_abs.at(role), statistics.xtx.at(role), statistics.sample.at(role)});
+    result.stages.push_back({statistics.mean_abs.at(role), statistics.xtx.at(role), statistics.sample.at(role),
+                             statistics.num_tokens.at(role) >= tokens_needed(role, experts)});
   }
   result.mlp = at::empty_like(inputs);
   const int64_t step = std::max<int64_t>(1, kTokensAtATime / inputs.size(1));
@@ -93,31 +120,30 @@ bool can_scale_attention_output(const model::DecoderBlock& block) {
   return block.shape.num_heads == block.shape.num_kv_heads;
 }
 
-void fold_scales(model::DecoderBlock& block, RoleWeights& weights, int64_t stage, const at::Tensor& scales) {
+void fold_scales(model::DecoderBlock& block, RoleWeights& weights, const ScaleSet& set, const at::Tensor& scales) {
   const c10::NoGradGuard no_grad;
-  // The last rows of a linear: all of v_proj or up_proj, the v or up part of a fused projection.
-  const auto divide_rows = [&](const std::string& role) {
-    const int64_t first = weights.at(role).size(0) - scales.size(0);
-    at::Tensor divisors = at::ones({weights.at(role).size(0)}, scales.options());
-    divisors.slice(0, first).copy_(scales);
-    weights.at(role) = weights.at(role) / divisors.unsqueeze(1);
-    model::Linear& linear = linear_of(block, role);
-    if (linear.bias.defined()) linear.bias = divided(linear.bias, divisors, linear.name + ".bias");
-  };
-  const bool fused = block.has_fused_projections();
-  if (stage == 0) {
-    block.input_norm = divided(block.input_norm, scales, block.name + ".input_layernorm");
-  } else if (stage == 1) {
-    divide_rows(fused ? block.qkv_proj.role : block.v_proj.role);
-  } else if (stage == 2) {
-    block.mlp_norm() = divided(block.mlp_norm(), scales, block.name + ": the norm before the MLP");
-  } else {
-    divide_rows(fused ? block.gate_up_proj.role : block.up_proj.role);
+  switch (set.before) {
+    case ScaleSet::Before::kInputNorm:
+      block.input_norm = divided(block.input_norm, scales, block.name + ".input_layernorm");
+      break;
+    case ScaleSet::Before::kMlpNorm:
+      block.mlp_norm() = divided(block.mlp_norm(), scales, block.name + ": the norm before the MLP");
+      for (at::Tensor* reader : {&block.moe.router, &block.moe.shared_gate}) {
+        if (reader->defined()) *reader = divided(*reader, scales.reciprocal(), block.name + ": the router");
+      }
+      break;
+    case ScaleSet::Before::kValues:
+    case ScaleSet::Before::kUp: {
+      // The last rows: all of v_proj or up_proj, the v or up part of a fused projection.
+      at::Tensor& rows = weights.at(set.producer);
+      at::Tensor divisors = at::ones({rows.size(0)}, scales.options());
+      divisors.slice(0, rows.size(0) - scales.size(0)).copy_(scales);
+      rows = rows / divisors.unsqueeze(1);
+      model::Linear& linear = linear_of(block, set.producer);
+      if (linear.bias.defined()) linear.bias = divided(linear.bias, divisors, linear.name + ".bias");
+    }
   }
-  const auto linears = block.stages()[static_cast<size_t>(stage)];
-  for (const model::Linear* linear : linears) {
-    weights.at(linear->role) = weights.at(linear->role) * scales;
-  }
+  for (const std::string& role : set.roles) weights.at(role) = weights.at(role) * scales;
 }
 
 }  // namespace aqlm_exp::method

@@ -56,11 +56,6 @@ class ShowAllTokens {
   model::DecoderBlock& block_;
 };
 
-/// Tokens that a linear must have seen for its statistics to count.
-int64_t tokens_needed(const std::string& role, const ExpertCalibration& experts) {
-  return role.starts_with("experts.") ? std::max<int64_t>(1, experts.min_tokens) : 1;
-}
-
 /// In place of statistics of too few tokens.
 at::Tensor identity_for(const model::Linear& linear, const at::Tensor& like) {
   return at::eye(linear.weight->in_features(), like.options().dtype(at::kDouble));
@@ -99,6 +94,10 @@ BlockStatistics from_tensors(const TensorMap& tensors, const Stages& stages) {
 }
 
 }  // namespace
+
+int64_t tokens_needed(const std::string& role, const ExpertCalibration& experts) {
+  return role.starts_with("experts.") ? std::max<int64_t>(1, experts.min_tokens) : 1;
+}
 
 at::Tensor embed_calibration(const model::Model& model, const Calibration& calibration) {
   const c10::NoGradGuard no_grad;
@@ -229,7 +228,9 @@ const BlockStatistics& BlockWalk::statistics(const Stages& stages) {
   }
   const Stages all = block().stages();
   std::string key = fmt::format("block {} stride {}", index_, stride);
-  if (!block().moe.empty()) {
+  // Behind a block with experts too: shown all tokens, experts round in another order, and so do the states they give.
+  const auto last = model_.blocks.begin() + index_ + 1;
+  if (std::any_of(model_.blocks.begin(), last, [](const auto& one) { return !one.moe.empty(); })) {
     key += fmt::format(" experts {} {}", experts_.all_tokens ? "all" : "routed", experts_.min_tokens);
   }
   const auto found = context_.cache->get(key, model_.device(), [&] { return as_tensors(make(), all); });

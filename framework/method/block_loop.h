@@ -50,6 +50,9 @@ struct BlockStatistics {
   at::Tensor outputs;                         ///< [num_samples, seq_len, hidden_size] of the block as it is now
 };
 
+/// Tokens that a linear must have seen for its statistics to count.
+int64_t tokens_needed(const std::string& role, const ExpertCalibration& experts);
+
 /// One pass of all samples through `block`: xtx of the linears of `stages` and the block's outputs. Linears that saw
 /// fewer than experts.min_tokens tokens get the identity as their xtx.
 BlockStatistics collect_statistics(model::DecoderBlock& block, const model::RotaryEmbedding& rotary,

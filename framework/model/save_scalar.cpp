@@ -8,6 +8,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/checkpoint/expected_tensors.h"
 #include "framework/checkpoint/scalar_tensors.h"
 #include "framework/model/quantised_layouts.h"
 #include "framework/model/save.h"
@@ -135,11 +136,19 @@ std::string regex_of(const std::string& name) {
   return out;
 }
 
-/// Dense linears of the blocks; routers and the output layer are no candidates for these loaders.
+/// Dense linears of the blocks, routers and the gates of shared experts; loaders leave the output layer alone without
+/// being told.
 std::vector<std::string> skipped(const Model& model) {
   std::vector<std::string> names;
   for (const Linear* linear : model.linears()) {
     if (!linear->weight->is_quantised()) names.push_back(linear->name);
+  }
+  for (size_t i = 0; i < model.blocks.size(); ++i) {
+    if (model.blocks[i].moe.empty()) continue;
+    const std::string module =
+        checkpoint::moe_module(model.config, static_cast<int64_t>(i), checkpoint::ExpertLayout::kSeparate);
+    names.push_back(module + ".gate");
+    if (model.blocks[i].moe.shared) names.push_back(module + ".shared_expert_gate");
   }
   return names;
 }

@@ -138,6 +138,15 @@ Tokenizer Tokenizer::load(const std::filesystem::path& folder_or_json) {
   std::error_code error;
   const bool folder = std::filesystem::is_directory(folder_or_json, error);
   const std::filesystem::path path = folder ? folder_or_json / "tokenizer.json" : folder_or_json;
+  if (folder && !std::filesystem::exists(path, error)) {
+    for (const char* other : {"tokenizer.model", "vocab.json"}) {  // SentencePiece; GPT-2's two files
+      if (!std::filesystem::exists(folder_or_json / other, error)) continue;
+      throw DataError(fmt::format("{}: no such file, and {} is not read here; transformers converts it: "
+                                  "AutoTokenizer.from_pretrained(\"{}\").save_pretrained(\"{}\")",
+                                  path.string(), other, folder_or_json.string(), folder_or_json.string()),
+                      "K-MISSING");
+    }
+  }
   return parse(read_regular_file(path, kMaxFileBytes, "K"), path.string());
 }
 

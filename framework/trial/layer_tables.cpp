@@ -18,6 +18,8 @@ MetricInfo info_of(const std::string& name) {
       {"rel_output_error", {"", "tr((W'-W)H(W'-W)^T) / tr(WHW^T)", true}},
       {"rel_weight_error", {"", "|W'-W|^2 / |W|^2", true}},
       {"bits_per_weight", {"bits", "audited", true}},
+      {"calibration_tokens", {"tokens", "that the linear was calibrated on, in blocks with experts", true}},
+      {"rounded_to_nearest", {"", "1: an expert below calibration.min_expert_tokens", true}},
       {"swap_kl", {"nats/token", "KL of this part alone, in the unquantised model", true}},
       {"seconds", {"s", "time to quantise", false}},
   };

@@ -54,7 +54,7 @@ class Trial {
     start_memory(probe);
     Stopwatch watch;
     const TextInputs text = load_text(device);
-    const model::Model original = model::load_model(spec_.model_path, device);
+    const model::Model original = model::load_model(spec_.model_path, device, {.stream = spec_.stream_weights});
     time("load_s", watch.elapsed_s());
     end_memory("load", probe);
     model::Model quantised = quantise(original, text);

@@ -38,7 +38,9 @@ method::Calibration sample_calibration(const TrialSpec& spec, const std::vector<
     flat.insert(flat.end(), sequences[i].begin(), sequences[i].end());
   }
   sha256 = text::ids_sha256(flat);
-  return {.input_ids = tensor, .original_activations = spec.calibration.activations == "original"};
+  return {.input_ids = tensor,
+          .original_activations = spec.calibration.activations == "original",
+          .experts = {.all_tokens = spec.calibration.all_experts, .min_tokens = spec.calibration.min_expert_tokens}};
 }
 
 }  // namespace
@@ -61,8 +63,7 @@ TextInputs load_text_inputs(const TrialSpec& spec, at::Device device, const Toke
   conventions.insert(conventions.end(), spec.eval.also.begin(), spec.eval.also.end());
   text::TextSet set = text_set(spec.eval.path, true);
   set.path = spec.eval.path;
-  eval::EvalText eval_set =
-      eval::make_eval_text(std::move(set), the_tokenizer, spec.model_path, conventions);
+  eval::EvalText eval_set = eval::make_eval_text(std::move(set), the_tokenizer, spec.model_path, conventions);
   check_ids(eval_set.ids, vocab_size, spec.eval.path);
   for (const auto& document : eval_set.documents) check_ids(document.ids, vocab_size, spec.eval.path);
   inputs.windows = eval::make_window_set(eval_set, spec.eval.convention, device);

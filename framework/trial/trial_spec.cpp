@@ -18,6 +18,14 @@ CalibrationSpec read_calibration(config::Reader in) {
        .choices = {"quantised", "original"},
        .doc = "of aqlm and gptq: what a block is calibrated on, outputs of the quantised blocks before it (as in the "
               "papers) or of the unquantised model, which all methods of a sweep share"});
+  const std::string experts = in.text("experts", {.fallback = "routed",
+                                                  .choices = {"routed", "all"},
+                                                  .doc = "tokens that an expert of a mixture is calibrated on: those "
+                                                         "the router sends it, or all"});
+  spec.all_experts = experts == "all";
+  spec.min_expert_tokens =
+      in.integer("min_expert_tokens",
+                 {.fallback = 1, .min = 1, .unit = "tokens", .doc = "an expert that saw fewer is rounded to nearest"});
   return spec;
 }
 
@@ -60,6 +68,11 @@ TrialSpec read_trial(config::Reader& root) {
   config::Reader model = root.section("model", {.doc = "the model to quantise"});
   spec.model_path = model.path("path", {.fallback = "builtin:models/qwen2-5m",
                                         .doc = "Hugging Face folder: config.json, safetensors, tokenizer.json"});
+  spec.stream_weights =
+      model.flag("stream", {.fallback = false,
+                            .doc = "leave unquantised linears in their files and read them at each use: for models "
+                                   "larger than the memory",
+                            .identity = false});
   spec.calibration = read_calibration(root.section("calibration", {.doc = "text that methods calibrate on"}));
   spec.eval = read_eval(root.section("eval", {.doc = "text and rules of the quality figures"}));
   config::Reader speed = root.section("speed", {.doc = "decoding speed, batch 1, greedy"});

@@ -23,6 +23,8 @@ struct CalibrationSpec {
   /// "quantised": a block is calibrated on what the quantised blocks before it give; "original": on what the
   /// unquantised model gives it
   std::string activations = "quantised";
+  bool all_experts = false;       ///< experts see every token, not only those routed to them
+  int64_t min_expert_tokens = 1;  ///< an expert that saw fewer is rounded to nearest
 };
 
 struct TaskSpec {
@@ -46,6 +48,7 @@ struct EvalSpec {
 
 struct TrialSpec {
   std::filesystem::path model_path;
+  bool stream_weights = false;  ///< unquantised linears are read from their files at each use
   CalibrationSpec calibration;
   EvalSpec eval;
   generate::SpeedOptions speed;

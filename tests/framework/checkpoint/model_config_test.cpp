@@ -167,6 +167,31 @@ TEST(ModelConfig, ExactTypesAndBounds) {
   }
 }
 
+TEST(ModelConfig, CountsStartAtOneAndNumbersAreFinite) {
+  for (const char* key : {"num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+                          "vocab_size", "head_dim", "max_position_embeddings"}) {
+    EXPECT_EQ(with(key, 0), "J-RANGE") << key;
+  }
+  const auto raw = [](const std::string& key, const std::string& number) {
+    std::string text = small().dump();
+    text.insert(1, "\"" + key + "\": " + number + ",");
+    return code_of([&] { parse_model_config(text, "config.json"); });
+  };
+  EXPECT_EQ(raw("rope_theta", "0"), "J-RANGE");
+  EXPECT_EQ(raw("rope_theta", "1e999"), "J-SYNTAX") << "no double";
+  EXPECT_EQ(raw("rope_theta", "NaN"), "J-SYNTAX");
+  EXPECT_EQ(raw("rope_theta", "1e4"), "none");
+  EXPECT_EQ(with("rms_norm_eps", 2.0), "J-RANGE");
+}
+
+TEST(ModelConfig, CodeOfTheModelsFolderIsNamedAndNotRun) {
+  Json json = small();
+  json["auto_map"] = {{"AutoModelForCausalLM", "modeling_evil.Model"}};
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(parse(json).model_type, "qwen2");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), ::testing::HasSubstr("it is not run"));
+}
+
 TEST(ModelConfig, UnknownModelTypeOffersTheNearest) {
   EXPECT_EQ(with("model_type", "gpt2"), "J-UNKNOWN");
   try {

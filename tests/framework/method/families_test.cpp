@@ -5,9 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "framework/base/error.h"
+#include "framework/method/awq_block.h"
 #include "framework/method/block_loop.h"
 #include "framework/method/method.h"
+#include "framework/quant/weight.h"
+#include "framework/scalar/grid.h"
 #include "framework/scalar/scalar_weight.h"
 
 namespace aqlm_exp::method {
@@ -147,8 +149,97 @@ TEST(Experts, AqlmTakesThemWithFewTokens) {
   EXPECT_TRUE(out.model.blocks[0].moe.shared->gate_proj.weight->is_quantised());
 }
 
-TEST(Experts, AwqRefusesThem) {
-  EXPECT_THROW(quantise("mixtral", R"({"method":{"type":"awq"},"quant":{"nbits":4,"group_size":8}})"), ConfigError);
+TEST(AwqExperts, FoldingKeepsTheFunctionOfTheBlock) {
+  at::set_num_threads(1);
+  const c10::NoGradGuard no_grad;
+  for (const char* name : {"mixtral", "qwen2-moe"}) {
+    const model::Model model = model::load_model(family(name), at::kCPU);
+    const model::DecoderBlock& original = model.blocks[0];
+    const at::Tensor x = embed_calibration(model, calibration());
+    const at::Tensor expected = original.forward(x, *model.rotary);
+    model::DecoderBlock copy = original;
+    const size_t num_sets = scale_sets(copy).size();
+    // q,k,v; gate,up of all experts; down of each, the shared one too. Attention is grouped-query: no set for o.
+    EXPECT_EQ(num_sets, 2 + original.moe.experts.size() + original.moe.shared.has_value());
+    for (size_t i = 0; i < num_sets; ++i) {
+      model::DecoderBlock block = model.clone().blocks[0];
+      const ScaleSet set = scale_sets(block)[i];
+      RoleWeights weights;
+      for (const model::Linear* linear : block.linears()) weights[linear->role] = linear->weight->dequantise();
+      const int64_t channels = weights.at(set.roles.front()).size(1);
+      fold_scales(block, weights, set, (at::arange(channels).remainder(5) - 2).to(at::kFloat).mul(0.4).exp());
+      for (model::Linear* linear : block.linears()) {
+        linear->weight = std::make_shared<quant::DenseWeight>(weights.at(linear->role));
+      }
+      EXPECT_TRUE(at::allclose(block.forward(x, *model.rotary), expected, 5e-3, 5e-3)) << name << " " << set.name;
+      const bool mlp = set.before == ScaleSet::Before::kMlpNorm;
+      EXPECT_EQ(block.moe.router.equal(original.moe.router), !mlp) << "the router reads what the norm gives";
+      if (mlp) EXPECT_EQ(set.roles.size(), 2 * (num_sets - 2)) << "gate and up of each";
+    }
+  }
+}
+
+TEST(AwqExperts, AreAllQuantisedAndNoWorseThanRounded) {
+  for (const char* name : {"mixtral", "qwen2-moe", "qwen3-moe"}) {
+    const std::string quant = R"(},"quant":{"nbits":8,"group_size":4}})";
+    const Outcome awq = quantise(name, R"({"method":{"type":"awq")" + quant);
+    // The same grid, which cannot hold groups of one sign: that is most of the error here.
+    const Outcome nearest = quantise(name, R"({"method":{"type":"rtn","grid":"awq")" + quant);
+    RecordProperty(name, std::to_string(awq.error) + " " + std::to_string(nearest.error));
+    EXPECT_LT(awq.error, 1.2 * nearest.error) << name;
+    for (const model::Linear* linear : awq.model.linears()) EXPECT_TRUE(linear->weight->is_quantised());
+  }
+}
+
+/// A model whose MLPs read a few channels that are much louder than the others: what AWQ is for.
+model::Model loud_experts() {
+  const c10::NoGradGuard no_grad;
+  model::Model model = model::load_model(family("mixtral"), at::kCPU);
+  for (model::DecoderBlock& block : model.blocks) {
+    at::Tensor loud = at::ones({block.mlp_norm().size(0)});
+    for (const int64_t channel : {3, 17, 26}) loud[channel] = 30.0;
+    block.mlp_norm() = block.mlp_norm() * loud;
+    block.moe.router = block.moe.router / loud;  // the same tokens as before
+  }
+  return model;
+}
+
+TEST(AwqExperts, SharedScalesLowerTheErrorOfLoudChannels) {
+  at::set_num_threads(1);
+  const c10::NoGradGuard no_grad;
+  const model::Model original = loud_experts();
+  const at::Tensor x = embed_calibration(original, calibration());
+  const auto error = [&](const char* scale) {
+    model::Model model = original.clone();
+    const config::Node root = config::from_json(std::string(R"({"method":{"type":"awq","clip":false,"scale":)") +
+                                                    scale + R"(},"quant":{"nbits":4,"group_size":8}})",
+                                                "test");
+    config::Reader reader(root);
+    Context context(5);
+    reader.variant<Method>("method.type", methods())->quantise(model, calibration(), context);
+    // The MLP alone, on what the unquantised block gives it.
+    const model::DecoderBlock &before = original.blocks[0], &after = model.blocks[0];
+    const at::Tensor hidden = x + before.attention(model::rms_norm(x, before.input_norm, 1e-5), *original.rotary);
+    const auto mlp = [&](const model::DecoderBlock& block) {
+      return block.mlp(model::rms_norm(hidden, block.mlp_norm(), 1e-5));
+    };
+    return ((mlp(before) - mlp(after)).square().mean() / mlp(before).square().mean()).item<double>();
+  };
+  const double plain = error("false"), scaled = error("true");
+  RecordProperty("plain", std::to_string(plain));
+  RecordProperty("scaled", std::to_string(scaled));
+  EXPECT_LT(scaled, 0.5 * plain);
+}
+
+TEST(AwqExperts, ThoseWithFewTokensAreNotSearchedOn) {
+  const Outcome out = quantise("mixtral", R"({"method":{"type":"awq"},"quant":{"nbits":4,"group_size":4}})",
+                               calibration({.min_tokens = 1000}));
+  EXPECT_THAT(out.context.notes, testing::Contains(testing::HasSubstr("saw fewer than 1000 calibration tokens")));
+  const c10::NoGradGuard no_grad;
+  // down_proj: neither scaled nor clipped, so that rounding it anew gives the same.
+  const at::Tensor original = out.original.blocks[0].moe.experts[1].down_proj.weight->dequantise();
+  const at::Tensor expected = scalar::rtn(original, 4, {.kind = scalar::GridKind::kAwq, .nbits = 4}).dequantise();
+  EXPECT_TRUE(out.model.blocks[0].moe.experts[1].down_proj.weight->dequantise().equal(expected));
 }
 
 }  // namespace

@@ -249,20 +249,24 @@ TEST(AwqFolding, KeepsTheFunctionOfTheBlock) {
     const model::Model model = square ? square_attention_model() : test::tiny_model(5);
     const at::Tensor x = test::gaussian({2, 9, 32}, 6);
     const at::Tensor expected = model.blocks[0].forward(x, *model.rotary);
-    for (int64_t stage = 0; stage < 4; ++stage) {
+    for (size_t i = 0; i < (square ? 4u : 3u); ++i) {
       model::DecoderBlock block = model.clone().blocks[0];
-      if (stage == 1 && !can_scale_attention_output(block)) continue;
+      const std::vector<ScaleSet> sets = scale_sets(block);
+      ASSERT_EQ(sets.size(), square ? 4u : 3u);
       RoleWeights weights;
       for (const model::Linear* linear : block.linears()) weights[linear->role] = linear->weight->dequantise();
-      const int64_t channels = stage == 3 ? 64 : 32;
-      fold_scales(block, weights, stage, test::gaussian({channels}, 8).exp());
+      const int64_t channels = sets[i].name == "down" ? 64 : 32;
+      fold_scales(block, weights, sets[i], test::gaussian({channels}, 8).exp());
       for (model::Linear* linear : block.linears()) {
         linear->weight = std::make_shared<quant::DenseWeight>(weights.at(linear->role));
       }
       // Norms and biases are rounded to float16 on the way: 2^-11 of each value.
-      EXPECT_LT((block.forward(x, *model.rotary) - expected).abs().max().item<double>(), 5e-3) << "stage " << stage;
-      EXPECT_FALSE(block.linears()[0]->weight->dequantise().equal(model.blocks[0].q_proj.weight->dequantise()) &&
-                   stage == 0);
+      EXPECT_LT((block.forward(x, *model.rotary) - expected).abs().max().item<double>(), 5e-3) << sets[i].name;
+      const auto same = [&](const model::Linear& linear, const at::Tensor& before) {
+        return linear.weight->dequantise().equal(before);
+      };
+      EXPECT_EQ(same(block.q_proj, model.blocks[0].q_proj.weight->dequantise()), sets[i].name != "q,k,v");
+      EXPECT_EQ(same(block.down_proj, model.blocks[0].down_proj.weight->dequantise()), sets[i].name != "down");
     }
     EXPECT_EQ(can_scale_attention_output(model.blocks[0]), square);
   }
@@ -284,7 +288,7 @@ TEST(AwqInputs, AreWhatTheLinearsAreGiven) {
   model::DecoderBlock& block = model.blocks[0];
   const at::Tensor inputs = embed_calibration(model, some_calibration());
   const BlockStatistics statistics = collect_full_statistics(block, *model.rotary, inputs, /*stride=*/192 / 40);
-  const BlockInputs found = awq_inputs(block, *model.rotary, inputs.slice(0, 0, 4), statistics);
+  const BlockInputs found = awq_inputs(block, *model.rotary, inputs.slice(0, 0, 4), statistics, {});
   const at::Tensor normed = model::rms_norm(inputs, block.input_norm, 1e-6);
   const at::Tensor tokens = normed.reshape({-1, 32});
   EXPECT_TRUE(at::allclose(found.stages[0].mean_abs, tokens.abs().mean(0), 1e-4, 1e-5));

@@ -230,6 +230,31 @@ TEST_F(SaveScalar, OurOwnFormatHoldsAMixture) {
   }
 }
 
+TEST_F(SaveScalar, RoutersAreNamedAsNotQuantised) {
+  const auto make = [](ScalarFormat format) -> std::pair<std::string, Make> {
+    if (format == ScalarFormat::kGptq) return {"gptq", grid(8, 4)};
+    if (format == ScalarFormat::kAwq) return {"awq", grid(4, 4, false, scalar::GridKind::kAwq)};
+    return {"hqq", [](const at::Tensor& weight) {
+              return scalar::hqq(weight, {.nbits = 4, .group_size = 4, .iterations = 2}).code;
+            }};
+  };
+  for (const auto format : {ScalarFormat::kGptq, ScalarFormat::kAwq, ScalarFormat::kHqq}) {
+    const auto [method, quantiser] = make(format);
+    const std::string family = format == ScalarFormat::kHqq ? "qwen2-moe" : "mixtral";
+    Model model = quantised(method, quantiser, family);
+    for (DecoderBlock& block : model.blocks) {  // stored in float16
+      for (at::Tensor* tensor : block.dense_tensors()) *tensor = tensor->to(at::kHalf).to(at::kFloat);
+    }
+    save_scalar(model, format, folder_, {.source = family_folder(family)});
+    const std::string text = quantisation().dump();
+    const std::string module = family == "mixtral" ? "block_sparse_moe" : "mlp";
+    const std::string layer = method == "gptq" ? "layers\\\\.1\\\\." : "layers.0.";
+    EXPECT_THAT(text, testing::HasSubstr(layer + module + (method == "gptq" ? "\\\\.gate$" : ".gate\""))) << method;
+    expect_same(model);
+    fs::remove_all(folder_);
+  }
+}
+
 TEST_F(SaveScalar, RefusesWhatALayoutCannotExpress) {
   const SaveOptions options{.source = family_folder(kFamily)};
   const auto refusal = [&](const Model& model, ScalarFormat format) { return scalar_refusal(model, format); };

@@ -49,9 +49,9 @@ std::string skip_reason() {
   return fmt::format("no shared material at {}; set AQLM_EXP_SHARED", shared_root().string());
 }
 
-std::string test_python(const std::string& modules) {
+std::string test_python(const std::string& modules, const char* variable) {
   std::string python;
-  if (const char* named = std::getenv("AQLM_EXP_TEST_PYTHON"); named != nullptr && *named != '\0') {
+  if (const char* named = std::getenv(variable); named != nullptr && *named != '\0') {
     python = named;
   } else {
     std::ifstream file(fs::path(AQLM_EXP_BINARY_DIR) / "test-python");

@@ -22,7 +22,8 @@ std::string skip_reason();
 /// The Python that tests compare with: $AQLM_EXP_TEST_PYTHON, or what the build folder's file test-python names
 /// (./bootstrap --test-tools writes it); empty where there is none or it cannot import `modules` ("aqlm,
 /// transformers").
-std::string test_python(const std::string& modules);
+/// @param variable  asked first; tests that need other versions than the rest name one of their own
+std::string test_python(const std::string& modules, const char* variable = "AQLM_EXP_TEST_PYTHON");
 
 /// A model of two blocks with random weights: hidden 32, 4 heads / 2 kv heads, MLP 64, vocabulary 50.
 model::Model tiny_model(uint64_t seed);

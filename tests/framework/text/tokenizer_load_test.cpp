@@ -1,13 +1,16 @@
 // Every class of design/experiments.md 5.4: a tokenizer.json that must be refused, with its code.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "framework/base/error.h"
 #include "framework/text/tokenizer.h"
+#include "tests/framework/results/temp_dir.h"
 #include "tests/framework/text/cpu_time.h"
 
 namespace aqlm_exp::text {
@@ -81,6 +84,22 @@ TEST(TokenizerLoad, TokensAreLimited) {
   EXPECT_EQ(with([](Json& json) { json["model"]["vocab"][std::string(4096, 'x')] = 8; }), "none");
   EXPECT_EQ(with([](Json& json) { json["model"]["vocab"][std::string(4097, 'x')] = 8; }), "K-TOKEN");
   EXPECT_EQ(with([](Json& json) { json["added_tokens"][0]["content"] = std::string(4097, 'x'); }), "K-TOKEN");
+}
+
+TEST(TokenizerLoad, AFolderWithAnotherTokenizersFileSaysWhatToDo) {
+  TempDir folder;
+  const auto message = [&]() -> std::string {
+    try {
+      Tokenizer::load(folder.path());
+    } catch (const DataError& error) {
+      EXPECT_EQ(error.code(), "K-MISSING");
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message(), testing::HasSubstr("no such file"));
+  std::ofstream(folder.path() / "tokenizer.model") << "x";
+  EXPECT_THAT(message(), testing::AllOf(testing::HasSubstr("tokenizer.model"), testing::HasSubstr("save_pretrained")));
 }
 
 TEST(TokenizerLoad, MergePartsAndResultsMustBeTokens) {  // huggingface/tokenizers 2094: the library panics

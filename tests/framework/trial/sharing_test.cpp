@@ -113,6 +113,35 @@ TEST(Sharing, NumbersAreTheSameWithAndWithoutIt) {
   }
 }
 
+TEST(Sharing, HowExpertsAreCalibratedIsPartOfAnItem) {
+  const auto quantise_moe = [](SharedCalibration& shared, method::ExpertCalibration experts) {
+    const config::Node root = config::from_json(kGptq, "test");
+    config::Reader reader(root);
+    Quantised result{.model = model::load_model(
+                         std::filesystem::path(AQLM_EXP_SOURCE_DIR) / "tests/golden/families/qwen2-moe", at::kCPU)};
+    result.context.cache = &shared;
+    const method::Calibration data{
+        .input_ids = (at::arange(4 * 16) * 13 % 40).view({4, 16}), .original_activations = true, .experts = experts};
+    reader.variant<method::Method>("method.type", method::methods())->quantise(result.model, data, result.context);
+    return result;
+  };
+  TempDir dir, other_dir;
+  SweepCache cache(dir.path(), 1 << 30), other_cache(other_dir.path(), 1 << 30);
+  SharedCalibration shared(cache, "moe"), other(other_cache, "moe");
+  const Quantised first = quantise_moe(shared, {});
+  const auto num_blocks = static_cast<int64_t>(first.model.blocks.size());
+  EXPECT_EQ(first.context.passes.computed, num_blocks);
+  for (const method::ExpertCalibration& experts :
+       {method::ExpertCalibration{.all_tokens = true}, method::ExpertCalibration{.min_tokens = 20}}) {
+    const Quantised next = quantise_moe(shared, experts);
+    EXPECT_EQ(next.context.passes.shared, 0) << "routed tokens' statistics are not these";
+    expect_same(quantise_moe(other, experts), next);
+    const Quantised again = quantise_moe(shared, experts);
+    EXPECT_EQ(again.context.passes.shared, num_blocks);
+    expect_same(next, again);
+  }
+}
+
 TEST(Sharing, OriginalActivationsAreAnotherCalibration) {
   const Quantised usual = quantise(kGptq), original = quantise(kGptq, nullptr, nullptr, true);
   EXPECT_TRUE(
