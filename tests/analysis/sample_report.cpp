@@ -11,6 +11,7 @@
 #include "analysis/sqlite_export.h"
 #include "analysis/write_report.h"
 #include "framework/base/timer.h"
+#include "framework/results/library.h"
 #include "framework/results/merge.h"
 #include "framework/results/publish.h"
 #include "tests/analysis/sample_sweep.h"
@@ -19,6 +20,7 @@
 int main(int argc, char** argv) {
   using namespace aqlm_exp;
   if (argc < 2) return 2;
+  results::keep_freed_memory();
   std::optional<TempDir> in_memory;
   const bool budget = std::string(argv[1]) == "--budget";
   if (budget) in_memory.emplace();

@@ -5,7 +5,7 @@
 //
 // and, with the 200 kills of kill_test.cpp before it,
 //
-//   AQLM_EXP_DEFAULT_SWEEP=1 ctest --test-dir build --timeout 3600 -V -R 'app_(default_)?kills'
+//   build/experiments_app_kills_test && AQLM_EXP_DEFAULT_SWEEP=1 build/experiments_app_default_kills_test
 //
 // Without that variable a small sweep is killed, so that the test ends in minutes. AQLM_EXP_KILLS (5), AQLM_EXP_SEED.
 #include <fmt/format.h>
