@@ -59,6 +59,7 @@ class EditReader final : public LineReader {
   InputLine read(const std::string& prompt) override {
     prompt_ = prompt;
     interrupted_ = false;
+    ::el_set(edit_, EL_PREP_TERM, 1);  // before the prompt: who sees it may type and the kernel edits nothing any more
     int count = 0;
     const char* text = ::el_gets(edit_, &count);
     if (interrupted_) {
@@ -87,36 +88,33 @@ class EditReader final : public LineReader {
   /// @return 1 and the character, 0 at the end of input, -1 for an error
   static int read_character(EditLine* edit, wchar_t* character) {
     EditReader& reader = self(edit);
-    std::string bytes;
     while (true) {
       if (InterruptWatch::take()) {
         reader.interrupted_ = true;
         *character = L'\n';
         return 1;
       }
+      if (const auto typed = reader.typed_.take()) {
+        *character = static_cast<wchar_t>(*typed);
+        return 1;
+      }
       pollfd wait{STDIN_FILENO, POLLIN, 0};
-      const int ready = ::poll(&wait, 1, 100);  // a signal between the look above and the wait costs a tenth of a second
+      const int ready =
+          ::poll(&wait, 1, 100);  // a signal between the look above and the wait costs a tenth of a second
       if (ready < 0 && errno != EINTR) return -1;
       if (ready <= 0) continue;
       char byte = 0;
       const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
       if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
       if (got <= 0) return static_cast<int>(got);
-      bytes += byte;
-      if (utf8_valid_prefix(bytes) == bytes.size()) {
-        *character = static_cast<wchar_t>(utf8_decode(bytes, 0).value);
-        return 1;
-      }
-      if (bytes.size() >= 4) {  // no UTF-8: a question mark shows that something was typed
-        *character = L'?';
-        return 1;
-      }
+      reader.typed_.add(byte);
     }
   }
 
   EditLine* edit_;
   History* history_;
   std::string prompt_;
+  TypedCharacters typed_;
   bool interrupted_ = false;
 };
 
@@ -136,6 +134,18 @@ bool InterruptWatch::take() {
   const bool was = g_interrupted != 0;
   g_interrupted = 0;
   return was;
+}
+
+std::optional<char32_t> TypedCharacters::take() {
+  if (bytes_.empty()) return std::nullopt;
+  const auto first = static_cast<unsigned char>(bytes_[0]);
+  const size_t wanted = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
+  size_t size = 1;  // as far as bytes go on the character that the first one begins
+  while (size < wanted && size < bytes_.size() && (static_cast<unsigned char>(bytes_[size]) & 0xC0U) == 0x80) ++size;
+  if (size < wanted && size == bytes_.size()) return std::nullopt;
+  const std::string whole = bytes_.substr(0, size);
+  bytes_.erase(0, size);
+  return utf8_valid_prefix(whole) == size ? utf8_decode(whole, 0).value : U'?';
 }
 
 void use_utf8_locale() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,18 @@ void use_utf8_locale();
 /// Text from a model, for a terminal: control characters but line feed and tab become their pictures (U+2400 and on),
 /// so that an answer can neither clear the screen nor answer for the user. @param text valid UTF-8
 std::string without_controls(std::string_view text);
+
+/// Typed bytes become characters. A byte that belongs to none becomes '?' and takes no other with it: a line feed
+/// behind half a character still ends the line.
+class TypedCharacters {
+ public:
+  void add(char byte) { bytes_ += byte; }
+  /// @return the next character; nothing where more bytes are needed
+  std::optional<char32_t> take();
+
+ private:
+  std::string bytes_;
+};
 
 enum class LineKind { kLine, kEnd, kInterrupted };
 struct InputLine {

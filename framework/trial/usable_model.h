@@ -20,7 +20,7 @@ struct UseRequest {
   std::string dtype = "auto";    ///< float32, float16, bfloat16; auto: float32 on a CPU, on a GPU the model's own
   std::string backend = "auto";  ///< a backend's name
   bool random = false;           ///< random weights of the shape that a config.json states, no tokenizer
-  std::string scheme;            ///< of random weights: "2x8", "1x16 g16": additive codes; empty: dense
+  std::string scheme = {};       ///< of random weights: "2x8", "1x16 g16": additive codes; empty: dense
   uint64_t seed = 0;             ///< of random weights
 };
 

@@ -13,7 +13,8 @@ namespace {
 
 constexpr const char* kText =
     "量化后的模型用中文回答问题，一个字也不会断开。 هل يستطيع النموذج أن يتكلم العربية؟ نعم، بكل سرور. "
-    "\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466 \U0001F44D\U0001F3FD \U0001F1E9\U0001F1EA\U0001F1EB\U0001F1F7 "
+    "\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466 \U0001F44D\U0001F3FD "
+    "\U0001F1E9\U0001F1EA\U0001F1EB\U0001F1F7 "
     "\u2764\uFE0F\u200D\U0001F525 e\u0301le\u0300ve 한국어 end";
 
 TEST(ChatTerminal, ChineseArabicAndEmojiComeWholeThroughTwentyColumns) {
@@ -53,7 +54,8 @@ TEST(ChatTerminal, WideCharactersCanBeTypedAndTakenBack) {
   ASSERT_TRUE(terminal.wait_for("> "));
   terminal.type("/save " + file + "\n");
   ASSERT_TRUE(terminal.wait_for("written to")) << terminal.output;
-  terminal.type("\x04");  // Ctrl-D
+  ASSERT_TRUE(terminal.wait_for("> "));  // Ctrl-D is for the line editor, not for the terminal's own
+  terminal.type("\x04");                 // Ctrl-D
   EXPECT_EQ(terminal.finish(), 0);
   std::ifstream in(file);
   std::stringstream saved;

@@ -5,6 +5,7 @@
 #include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -28,6 +29,11 @@ class PseudoTerminal {
     size.ws_col = columns;
     pid_ = ::forkpty(&master_, nullptr, nullptr, &size);
     if (pid_ != 0) return;
+    termios mode{};  // backspace takes whole characters back, as terminal programs set it
+    if (::tcgetattr(STDIN_FILENO, &mode) == 0) {
+      mode.c_iflag |= IUTF8;
+      ::tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+    }
     ::setenv("TERM", "xterm", 1);
     ::setenv("OMP_NUM_THREADS", "2", 1);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);

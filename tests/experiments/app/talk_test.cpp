@@ -6,6 +6,7 @@
 #include "experiments/app/chat_loop.h"
 #include "experiments/app/foreign_options.h"
 #include "experiments/app/perf_run.h"
+#include "experiments/app/terminal.h"
 #include "framework/base/error.h"
 #include "framework/results/publish.h"
 #include "tests/framework/results/temp_dir.h"
@@ -28,16 +29,34 @@ TEST(ForeignOptions, AreAnsweredWithOurs) {
               ElementsAre("--use_triton: write backend=cuda_generic", "--use_numba: write backend=cpu_lut"));
   EXPECT_THAT(foreign_options({"backend=triton"}), ElementsAre("backend=triton: write backend=cuda_generic"));
   EXPECT_THAT(foreign_options({"--output_dir", "q"}), ElementsAre("--output_dir q: write -o q"));
-  EXPECT_THAT(foreign_options({"--max_new_tokens", "9"}),
-              ElementsAre("--max_new_tokens 9: write --max-new-tokens 9"));
+  EXPECT_THAT(foreign_options({"--max_new_tokens", "9"}), ElementsAre("--max_new_tokens 9: write --max-new-tokens 9"));
 }
 
 TEST(ForeignOptions, OursAreLeftAlone) {
-  EXPECT_TRUE(foreign_options({"quantize", "a.yaml", "-o", "q", "--max-new-tokens", "9", "--top-p", "0.9", "backend=cuda",
-                               "quant.num_codebooks=2", "--no-chat", "--seed", "3"})
+  EXPECT_TRUE(foreign_options({"quantize", "a.yaml", "-o", "q", "--max-new-tokens", "9", "--top-p", "0.9",
+                               "backend=cuda", "quant.num_codebooks=2", "--no-chat", "--seed", "3"})
                   .empty());
   EXPECT_NO_THROW(refuse_foreign_options("quantize", {"a.yaml"}));
   EXPECT_THROW(refuse_foreign_options("quantize", {"--wbits", "4"}), UsageError);
+}
+
+std::u32string typed(const std::string& bytes) {
+  TypedCharacters characters;
+  std::u32string out;
+  for (const char byte : bytes) {
+    characters.add(byte);
+    while (const auto character = characters.take()) out += *character;
+  }
+  return out;
+}
+
+TEST(TypedCharacters, AreWholeAndABrokenOneTakesNoOtherWithIt) {
+  EXPECT_EQ(typed("a\u00E9\u5BF9\U0001F44D\n"), U"a\u00E9\u5BF9\U0001F44D\n");
+  EXPECT_EQ(typed("\xE9\x94\u5BF9!\n"), U"?\u5BF9!\n");  // what a terminal without IUTF8 leaves after backspace
+  EXPECT_EQ(typed("\xE9\n"), U"?\n");
+  EXPECT_EQ(typed("\x94\n"), U"?\n");
+  EXPECT_EQ(typed("\xFF\xC0\x80z"), U"??z");
+  EXPECT_EQ(typed("\xED\xA0\x80\n"), U"?\n");  // a surrogate
 }
 
 TEST(WithoutControls, AnAnswerCannotMoveTheCursor) {
@@ -94,9 +113,8 @@ TEST(Chat, TheSameSeedGivesTheSameConversation) {
 TEST(Chat, CommandsAnswerAndErrorsDoNotEndIt) {
   const TempDir folder;
   const std::string file = (folder.path() / "talk.json").string();
-  const std::string shown =
-      talk({"/stats", "Once upon a time", "/stats", "/save", "/save " + file, "/save /no/such/folder/x", "/resett", "/reset",
-            "/stats", "/help"});
+  const std::string shown = talk({"/stats", "Once upon a time", "/stats", "/save", "/save " + file,
+                                  "/save /no/such/folder/x", "/resett", "/reset", "/stats", "/help"});
   EXPECT_THAT(shown, HasSubstr("0 answer(s)"));
   EXPECT_THAT(shown, HasSubstr("1 answer(s)"));
   EXPECT_THAT(shown, HasSubstr("/save needs a file"));
@@ -163,7 +181,8 @@ TEST(Perf, ReportsEveryFigureOfEveryModelAndRepeat) {
   EXPECT_FALSE(model.answer.empty());
   EXPECT_GT(model.weight_bytes, 5 << 20);
   const std::string table = perf_table(report);
-  for (const char* word : {"mean", "std", "minimum", "model memory", "before load", "after load", "after inference", "peak"}) {
+  for (const char* word :
+       {"mean", "std", "minimum", "model memory", "before load", "after load", "after inference", "peak"}) {
     EXPECT_THAT(table, HasSubstr(word));
   }
   const Json json = perf_json(report);

@@ -21,7 +21,8 @@ const char* const kTexts[] = {
     "Plain words, one after another.",
     "量化后的模型可以说中文吗？当然可以，一个字也不会断开。",
     "هل يستطيع النموذج أن يتكلم العربية؟ نعم، بِالتَّشْكِيلِ أيضًا.",
-    "\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466 \U0001F44D\U0001F3FD \U0001F1E9\U0001F1EA\U0001F1EB\U0001F1F7 \u2764\uFE0F\u200D\U0001F525",
+    "\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466 \U0001F44D\U0001F3FD "
+    "\U0001F1E9\U0001F1EA\U0001F1EB\U0001F1F7 \u2764\uFE0F\u200D\U0001F525",
     "e\u0301le\u0300ve n\u0303",
     "नमस्ते दुनिया, 한국어, ภาษาไทย",
     "line\nbreak\r\nand\ttab",
@@ -38,10 +39,11 @@ bool ends_whole(const std::string& all, size_t offset) {
 }
 
 TEST(StreamDecoder, PiecesAreWholeCharactersAndMakeUpTheText) {
-  for (const std::string text : kTexts) {
+  for (const std::string raw : kTexts) {
     StreamDecoder decoder(byte_level());
     std::string shown;
-    const std::vector<int32_t> ids = byte_level().encode(text);
+    const std::vector<int32_t> ids = byte_level().encode(raw);
+    const std::string text = byte_level().decode(ids);  // in NFC, the tokenizer's normal form
     for (const int32_t id : ids) {
       const std::string piece = decoder.add(id);
       EXPECT_EQ(utf8_valid_prefix(piece), piece.size());
@@ -52,7 +54,6 @@ TEST(StreamDecoder, PiecesAreWholeCharactersAndMakeUpTheText) {
     }
     shown += decoder.finish();
     EXPECT_EQ(shown, text);
-    EXPECT_EQ(shown, byte_level().decode(ids));
   }
 }
 
@@ -86,8 +87,8 @@ TEST(StreamDecoder, BytesThatFormNoTextBecomeTheReplacementCharacter) {
     ADD_FAILURE() << "no token for byte " << int{byte};
     return 0;
   };
-  const std::vector<int32_t> ids = {byte_token(0xE4), byte_token(0xB8), byte_token('a'), byte_token(0xFF),
-                                    byte_token(0xF0), byte_token(0x9F)};
+  const std::vector<int32_t> ids = {byte_token(0xE4), byte_token(0xB8), byte_token('a'),
+                                    byte_token(0xFF), byte_token(0xF0), byte_token(0x9F)};
   StreamDecoder decoder(byte_level());
   std::string shown;
   for (const int32_t id : ids) shown += decoder.add(id);
@@ -102,7 +103,8 @@ TEST(StreamDecoder, AnyTokensGiveWhatDecodeGives) {
   for (int trial = 0; trial < 200; ++trial) {
     std::vector<int32_t> ids;
     for (int i = 0; i < 30; ++i) {
-      ids.push_back(static_cast<int32_t>(rng.below(rng.below(2) == 0 ? 300 : static_cast<uint64_t>(byte_level().max_id() + 1))));
+      ids.push_back(
+          static_cast<int32_t>(rng.below(rng.below(2) == 0 ? 300 : static_cast<uint64_t>(byte_level().max_id() + 1))));
     }
     StreamDecoder decoder(byte_level());
     std::string shown;
@@ -126,11 +128,11 @@ TEST(StreamDecoder, LeavesSpecialTokensOutIfAsked) {
 
 TEST(StreamDecoder, ACharacterWithoutEndIsShownAllTheSame) {
   StreamDecoder decoder(byte_level());
-  std::string text = "a", shown;
+  std::string text = "q", shown;  // there is no q with acute: NFC leaves it alone
   for (int i = 0; i < 1000; ++i) text += "\u0301";
   for (const int32_t id : byte_level().encode(text)) shown += decoder.add(id);
   EXPECT_GT(shown.size(), 500u);
-  EXPECT_EQ(shown + decoder.finish(), text);
+  EXPECT_TRUE(shown + decoder.finish() == text);
 }
 
 TEST(WholeCharacters, KnowClustersOfSeveralCodePoints) {
