@@ -29,11 +29,17 @@ std::string load_cuda() {
   return reason;
 }
 
+/// libtorch starts CUDA with the first tensor; until then its allocator knows no device and refuses to count memory.
+at::Device started(int64_t index) {
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
 }  // namespace
 
 at::Device open_device(const std::string& name) {
   if (name == "cpu") return at::Device(at::kCPU);
-  if (name == "auto") return load_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (name == "auto") return load_cuda().empty() ? started(0) : at::Device(at::kCPU);
   int64_t index = 0;
   if (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
       name.find_first_not_of("0123456789", 5) == std::string::npos) {
@@ -47,7 +53,7 @@ at::Device open_device(const std::string& name) {
   if (const int64_t count = at::detail::getCUDAHooks().deviceCount(); index >= count) {
     throw ConfigError(fmt::format("device: {}: this machine has {} GPU(s), cuda:0 to cuda:{}", name, count, count - 1));
   }
-  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+  return started(index);
 }
 
 std::string hardware_name(at::Device device) {

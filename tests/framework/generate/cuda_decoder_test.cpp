@@ -58,7 +58,7 @@ std::vector<double> regrets(const model::Model& model, const std::vector<int32_t
 
 void check(const std::string& family, at::ScalarType type, int64_t batch, double tolerance) {
   const model::Model model = small_model(family, type);
-  const DecoderOptions options{.batch = batch, .capacity = 200};
+  const DecoderOptions options{.batch = batch, .capacity = 256};
   ASSERT_EQ(cuda_decoder_refusal(model, options), "");
   const auto decoder = make_cuda_decoder(model, options);
   std::vector<std::vector<int32_t>> prompts;
