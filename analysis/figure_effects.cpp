@@ -153,6 +153,15 @@ FigureSection effect_figures(const Report& report, const Group& group) {
   return section;
 }
 
+namespace {
+
+std::string capitalised(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 'a' + 'A');
+  return text;
+}
+
+}  // namespace
+
 FigureSection curve_figures(const Report& report, const Group& group) {
   FigureSection section;
   section.title = "Loss curves of quantisers and tuners";
@@ -174,6 +183,7 @@ FigureSection curve_figures(const Report& report, const Group& group) {
     spec.id = fmt::format("{}-curve-{}", group.id, plain_id(name));
     spec.title = name;
     std::replace(spec.title.begin(), spec.title.end(), '_', ' ');
+    spec.title = capitalised(spec.title);
     spec.x = {"step", ""};
     spec.y = {spec.title, found.front().series->unit};
     spec.markers = false;
@@ -198,7 +208,7 @@ FigureSection curve_figures(const Report& report, const Group& group) {
     }
     if (spec.curves.empty()) continue;
     spec.log_y = most > 10 * least;
-    spec.caption = found.front().series->description;
+    spec.caption = capitalised(found.front().series->description);
     if (!spec.caption.empty() && spec.caption.back() != '.') spec.caption += ".";
     if (found.size() > kMaxCurves) {
       spec.caption += fmt::format(" The first {} of {} configurations are drawn, all are in the data table.",

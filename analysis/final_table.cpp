@@ -159,6 +159,14 @@ size_t budget_of(double bits, const std::vector<double>& budgets) {
   return budgets.size();
 }
 
+std::string convention_text(const results::TrialRecord& record) {
+  const results::Metric* perplexity = record.find_metric(metric::kPerplexity);
+  if (perplexity == nullptr) return {};
+  const std::string tag = fmt::format("{}: ", record.find_label(label::kConvention));
+  return perplexity->description.starts_with(tag) ? perplexity->description.substr(tag.size())
+                                                  : perplexity->description;
+}
+
 std::string final_table(const std::vector<TrialRecord>& records, const std::vector<results::Sidecar>& failures,
                         const TableOptions& options) {
   // First-seen order, so that the tables follow the plan.
@@ -173,13 +181,10 @@ std::string final_table(const std::vector<TrialRecord>& records, const std::vect
   std::string text;
   for (const auto& [key, rows] : groups) {
     const TrialRecord& first = *rows.front();
-    const results::Metric* perplexity = first.find_metric(metric::kPerplexity);
     std::string caption = printable(first.find_label(label::kModel));
     caption +=
         fmt::format("{}perplexity by {}", caption.empty() ? "" : ": ", printable(first.find_label(label::kConvention)));
-    if (perplexity != nullptr && !perplexity->description.empty()) {
-      caption += fmt::format(" ({})", printable(perplexity->description));
-    }
+    if (const std::string how = convention_text(first); !how.empty()) caption += fmt::format(" ({})", printable(how));
     text += caption + "; KL in nats/token to the unquantised model\n" + table_of(rows, options) + "\n";
   }
   if (groups.size() > 1) text += "Tables of different models or conventions do not compare with one another.\n\n";

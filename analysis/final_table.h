@@ -26,4 +26,7 @@ std::string final_table(const std::vector<results::TrialRecord>& records, const 
 /// Index into `budgets` for a number of bits; budgets.size() when it is above all of them.
 size_t budget_of(double bits, const std::vector<double>& budgets);
 
+/// How the perplexity of a record was computed, without the convention's name that its description begins with.
+std::string convention_text(const results::TrialRecord& record);
+
 }  // namespace aqlm_exp::analysis

@@ -99,9 +99,7 @@ GroupKey group_key(const TrialRecord& record, const ModelOptions& options) {
   const std::string hardware(record.find_label(label::kHardware));
   key.hardware = options.allow_mixed_hardware ? "any hardware" : hardware.empty() ? "unknown hardware" : hardware;
   key.build = options.allow_mixed_builds ? "any build" : record.build_id.empty() ? "unknown build" : record.build_id;
-  if (const results::Metric* perplexity = record.find_metric(metric::kPerplexity)) {
-    key.convention_text = perplexity->description;
-  }
+  key.convention_text = convention_text(record);
   // The same name may stand for another checkpoint or text: contents count.
   key.key = fmt::format(
       "{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.model, provenance_text(record, "inputs/model_path/sha256"),

@@ -68,6 +68,7 @@ class Builder {
            .description = "preset of the method",
            .shown = presets.size() > 1});
     }
+    const char* const ranked_by = used_.count(metric::kKl) != 0 ? metric::kKl : metric::kPerplexity;
     for (const MetricInfo& info : report.metrics) {
       if (used_.count(info.name) == 0) continue;
       add({.id = info.name,
@@ -83,12 +84,14 @@ class Builder {
              .description = "bits of the codes alone, as papers quote them: without codebooks, scales and zero points",
              .number = true});
       }
+      if (info.name == ranked_by) {
+        add({.id = "difference",
+             .title = "Δ to best",
+             .unit = "nats/token",
+             .description = "paired difference to the best of its budget, with its interval",
+             .number = true});
+      }
     }
-    add({.id = "difference",
-         .title = "Δ to best",
-         .unit = "nats/token",
-         .description = "paired difference to the best of its budget, with its interval",
-         .number = true});
     for (const std::string& key : report.params) {
       if (key == "method" || key == "preset" || params_.count(key) == 0) continue;
       add({.id = "param_" + plain_id(key),

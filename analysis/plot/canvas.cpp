@@ -97,7 +97,8 @@ std::string escape_markup(std::string_view text) {
 }
 
 std::string coordinate(double value) {
-  std::string text = fmt::format("{:.2f}", value);
+  // A coordinate halfway between two hundredths must not hang on the last bit of the machine's log10.
+  std::string text = fmt::format("{:.2f}", std::floor(value * 100 + 0.5 + 1e-6) / 100);
   while (text.back() == '0') text.pop_back();
   if (text.back() == '.') text.pop_back();
   return text == "-0" ? "0" : text;

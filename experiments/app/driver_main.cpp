@@ -12,6 +12,7 @@
 #include "framework/base/error.h"
 #include "framework/base/log.h"
 #include "framework/config/problem.h"
+#include "framework/results/library.h"
 
 namespace {
 
@@ -47,6 +48,7 @@ int show_refusal(const aqlm_exp::Error& error, bool json) {
 
 int main(int argc, char** argv) {
   using namespace aqlm_exp;
+  results::keep_freed_memory();
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const bool json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
   try {

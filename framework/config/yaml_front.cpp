@@ -43,11 +43,16 @@ class Positions {
   Mark mark_at(size_t offset) const {
     const auto after = std::upper_bound(starts_.begin(), starts_.end(), offset);
     const size_t line = static_cast<size_t>(after - starts_.begin()) - 1;
-    int column = 1;
-    for (size_t i = starts_[line]; i < offset && i < text_.size(); ++i) {
-      if ((text_[i] & 0xC0) != 0x80) ++column;
+    // Marks come mostly in the order of the text: counting goes on where it ended, or a long line would cost a square.
+    if (line != last_line_ || offset < last_offset_) {
+      last_line_ = line;
+      last_offset_ = starts_[line];
+      last_column_ = 1;
     }
-    return {source_, static_cast<int>(line) + 1, column};
+    for (; last_offset_ < offset && last_offset_ < text_.size(); ++last_offset_) {
+      if ((text_[last_offset_] & 0xC0) != 0x80) ++last_column_;
+    }
+    return {source_, static_cast<int>(line) + 1, last_column_};
   }
   Mark mark(const YAML::Mark& mark) const { return mark_at(offset(mark)); }
 
@@ -57,6 +62,8 @@ class Positions {
   std::string_view text_;
   std::string source_;
   std::vector<size_t> starts_;  // offset of each line
+  mutable size_t last_line_ = 0, last_offset_ = 0;
+  mutable int last_column_ = 1;
 };
 
 /// Builds the tree from events.

@@ -262,6 +262,7 @@ class Aqlm final : public Method {
     auto& metrics = context.layers.back().metrics;
     metrics["rounds"] = static_cast<double>(result.num_rounds);
     metrics["objective"] = result.losses.back();
+    context.curves.push_back({LossCurve::Of::kQuantiser, linear.name, result.losses});
     metrics["unused_codewords"] = static_cast<double>(result.weight->num_unused_codewords());
     metrics.merge(result.metrics);
     log_debug("{}: relative output error {:.5f}, {} rounds, {:.1f} s", linear.name, metrics["rel_output_error"],
@@ -290,6 +291,9 @@ class Aqlm final : public Method {
     }
     Rng rng = context.rng.fork("finetune " + job.block.name + stage);
     const finetune::BlockReport report = finetuner.finetune(task, rng);
+    if (!report.epoch_losses.empty()) {
+      context.curves.push_back({LossCurve::Of::kFinetuner, job.block.name, report.epoch_losses});
+    }
     log_info("{}: fine-tuning lowered the squared error from {:.6f} to {:.6f}", task.name, report.loss_before,
              report.loss_after);
   }

@@ -185,7 +185,8 @@ BlockWalk::BlockWalk(model::Model& model, const Calibration& calibration, Contex
       experts_(calibration.experts),
       num_blocks_(static_cast<int64_t>(model.blocks.size())),
       inputs_(embed_calibration(model, calibration)),
-      num_reported_(context.layers.size()) {
+      num_reported_(context.layers.size()),
+      num_curves_(context.curves.size()) {
   options_.original_inputs = options.original_inputs || calibration.original_activations;
   restore();
 }
@@ -272,7 +273,7 @@ void BlockWalk::report_experts() {
 void BlockWalk::advance() {
   report_experts();
   if (context_.checkpoints != nullptr) {
-    if (auto state = save_block(block(), before_, index_, context_, num_reported_)) {
+    if (auto state = save_block(block(), before_, index_, context_, num_reported_, num_curves_)) {
       context_.checkpoints->save(index_, std::move(*state));
     }
   }
@@ -283,6 +284,7 @@ void BlockWalk::advance() {
 void BlockWalk::step() {
   report_progress("quantise", index_ + 1, num_blocks_);
   num_reported_ = context_.layers.size();
+  num_curves_ = context_.curves.size();
   if (index_ + 1 < num_blocks_) {
     if (options_.original_inputs) {
       if (!statistics_) throw InternalError("[block walk] a block was left without having asked for its statistics");

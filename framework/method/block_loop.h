@@ -112,6 +112,7 @@ class BlockWalk {
   bool inputs_are_original_ = true;
   std::optional<BlockStatistics> statistics_;
   size_t num_reported_ = 0;                             // layers in the context that belong to blocks before this one
+  size_t num_curves_ = 0;                               // curves likewise
   std::vector<std::shared_ptr<quant::Weight>> before_;  // weights of the current block's linears as they came
 };
 

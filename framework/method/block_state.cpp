@@ -122,11 +122,35 @@ std::vector<LayerReport> load_reports(const Json& json, int64_t block, const at:
   return reports;
 }
 
+Json save_curves(const Context& context, size_t first, TensorMap& tensors) {
+  Json curves = Json::array();
+  std::vector<double> values;
+  for (size_t i = first; i < context.curves.size(); ++i) {
+    const LossCurve& curve = context.curves[i];
+    curves.push_back({{"of", static_cast<int>(curve.of)}, {"name", curve.name}, {"size", curve.losses.size()}});
+    values.insert(values.end(), curve.losses.begin(), curve.losses.end());
+  }
+  tensors["curve values"] = at::tensor(values, at::kDouble);
+  return curves;
+}
+
+std::vector<LossCurve> load_curves(const Json& json, const at::Tensor& values) {
+  std::vector<LossCurve> curves;
+  const at::Tensor host = values.cpu();
+  int64_t next = 0;
+  for (const Json& item : json) {
+    LossCurve curve{static_cast<LossCurve::Of>(item.at("of").get<int>()), item.at("name"), {}};
+    for (size_t i = 0; i < item.at("size").get<size_t>(); ++i) curve.losses.push_back(host[next++].item<double>());
+    curves.push_back(std::move(curve));
+  }
+  return curves;
+}
+
 }  // namespace
 
 std::optional<TensorMap> save_block(const model::DecoderBlock& block,
                                     const std::vector<std::shared_ptr<quant::Weight>>& before, int64_t index,
-                                    const Context& context, size_t first_report) {
+                                    const Context& context, size_t first_report, size_t first_curve) {
   TensorMap tensors;
   Json json = {{"name", block.name}, {"index", index}, {"linears", Json::object()}};
   const auto linears = block.linears();
@@ -141,6 +165,7 @@ std::optional<TensorMap> save_block(const model::DecoderBlock& block,
   const std::vector<at::Tensor> dense = const_cast<model::DecoderBlock&>(block).dense_parameters();
   for (size_t i = 0; i < dense.size(); ++i) tensors[fmt::format("dense.{}", i)] = dense[i].detach();
   json["reports"] = save_reports(context, first_report, tensors);
+  json["curves"] = save_curves(context, first_curve, tensors);
   tensors["description"] = bytes_of(json.dump());
   return tensors;
 }
@@ -165,6 +190,7 @@ bool restore_block(const TensorMap& tensors, model::DecoderBlock& block, int64_t
       if (tensors.at(fmt::format("dense.{}", i)).sizes() != dense[i].sizes()) return false;
     }
     std::vector<LayerReport> reports = load_reports(json.at("reports"), index, tensors.at("report values"));
+    std::vector<LossCurve> curves = load_curves(json.at("curves"), tensors.at("curve values"));
     // Nothing below fails.
     const c10::NoGradGuard no_grad;
     for (size_t i = 0; i < dense.size(); ++i) dense[i].copy_(tensors.at(fmt::format("dense.{}", i)));
@@ -172,6 +198,7 @@ bool restore_block(const TensorMap& tensors, model::DecoderBlock& block, int64_t
       if (const auto found = weights.find(linear->role); found != weights.end()) linear->weight = found->second;
     }
     for (LayerReport& report : reports) context.layers.push_back(std::move(report));
+    for (LossCurve& curve : curves) context.curves.push_back(std::move(curve));
     return true;
   } catch (const std::exception& error) {
     log_warning("{}: its checkpoint does not fit ({}); it is quantised again", block.name, error.what());

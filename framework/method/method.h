@@ -46,12 +46,21 @@ struct LayerReport {
   std::map<std::string, double> metrics;
 };
 
+/// How a loss fell, step by step: the quantiser's of one linear, or the fine-tuner's of one block.
+struct LossCurve {
+  enum class Of { kQuantiser, kFinetuner };
+  Of of = Of::kQuantiser;
+  std::string name;            ///< of the linear or the block
+  std::vector<double> losses;  ///< not empty
+};
+
 /// What a method uses and reports besides the model.
 struct Context {
   explicit Context(uint64_t seed) : rng(seed) {}
   Rng rng;
   StageTimes times;
   std::vector<LayerReport> layers;
+  std::vector<LossCurve> curves;            ///< in the order of the work
   std::vector<std::string> notes;           ///< facts a reader of the result must know, one sentence each
   std::map<std::string, double> metrics;    ///< further numbers of the whole run
   CalibrationCache* cache = nullptr;        ///< null: nothing is shared

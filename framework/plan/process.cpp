@@ -32,7 +32,8 @@ bool is_allowed(std::string_view name, const std::vector<std::string>& extra) {
                                        "TMPDIR",         "LD_LIBRARY_PATH",
                                        "XDG_CACHE_HOME", "XDG_RUNTIME_DIR",
                                        "ASAN_OPTIONS",   "UBSAN_OPTIONS",
-                                       "TSAN_OPTIONS",   "LSAN_OPTIONS"};
+                                       "TSAN_OPTIONS",   "LSAN_OPTIONS",
+                                       "GOMP_SPINCOUNT"};
   static const char* const kStarts[] = {"LC_", "AQLM_EXP_", "CUDA_", "NVIDIA_", "SLURM_", "OPENBLAS_", "MKL_"};
   for (const char* allowed : kNames) {
     if (name == allowed) return true;

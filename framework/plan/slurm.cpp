@@ -16,6 +16,7 @@ namespace {
 [[noreturn]] void fail(const std::string& tool, const CommandResult& result) {
   std::string said = result.err.empty() ? result.out : result.err;
   while (!said.empty() && said.back() == '\n') said.pop_back();
+  for (size_t at = 0; (at = said.find('\n', at)) != std::string::npos;) said.replace(at, 1, "; ");
   throw Error(
       ExitCode::kLauncher, "L-SLURM",
       result.exit_code == 127

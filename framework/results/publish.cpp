@@ -7,6 +7,7 @@
 #include "framework/base/error.h"
 #include "framework/base/sha256.h"
 #include "framework/results/sidecar.h"
+#include "framework/results/storage.h"
 #include "framework/results/text_check.h"
 
 namespace aqlm_exp::results {
@@ -24,6 +25,7 @@ std::string utc_now() {
 }  // namespace
 
 Published publish(const TrialRecord& record, const std::filesystem::path& results_dir, FileSystem& files) {
+  make_folders(results_dir, files);
   TrialRecord complete = record;
   if (complete.created_utc.empty()) complete.created_utc = utc_now();
   const std::string image = record_image(complete);

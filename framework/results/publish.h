@@ -23,7 +23,8 @@ struct Published {
   bool already_there = false;  ///< another worker had published this trial: nothing was changed, this record is dropped
 };
 
-/// Builds the image and puts it and its sidecar into `results_dir`, each durably and never over an existing file.
+/// Builds the image and puts it and its sidecar into `results_dir` (made if it is missing), each durably and never over
+/// an existing file.
 /// @throws StorageError naming path, reason and free space; nothing is left half-published
 Published publish(const TrialRecord& record, const std::filesystem::path& results_dir,
                   FileSystem& files = system_files());

@@ -14,6 +14,14 @@ std::string key_of(std::string text) {
   return text;
 }
 
+/// "cpu_lut/cpu_lut_avx2", a backend and its kernel, says the same twice: "cpu_lut_avx2".
+std::string short_name(const std::string& name) {
+  const size_t slash = name.find('/');
+  if (slash == std::string::npos) return name;
+  const std::string backend = name.substr(0, slash), kernel = name.substr(slash + 1);
+  return kernel.rfind(backend, 0) == 0 ? kernel : name;
+}
+
 }  // namespace
 
 void file_choices(results::TrialRecord& record, const std::vector<backend::Choice>& choices) {
@@ -27,7 +35,7 @@ void file_choices(results::TrialRecord& record, const std::vector<backend::Choic
     put("tolerance", choice.tolerance);
     put("dtype", choice.dtype);
     for (const backend::Candidate& candidate : choice.candidates) {
-      const std::string name = key_of(candidate.name) + "/";
+      const std::string name = key_of(short_name(candidate.name)) + "/";
       put(name + "verdict", candidate.verdict);
       if (candidate.verdict == "chosen") put("chosen", candidate.name);
       if (candidate.resident_bytes == 0) continue;  // refused: nothing was measured

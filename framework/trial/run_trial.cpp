@@ -16,6 +16,7 @@
 #include "framework/trial/device.h"
 #include "framework/trial/kernel_tables.h"
 #include "framework/trial/layer_tables.h"
+#include "framework/trial/loss_series.h"
 #include "framework/trial/provenance.h"
 #include "framework/trial/quality.h"
 #include "framework/trial/shared_work.h"
@@ -175,6 +176,7 @@ class Trial {
     for (const auto& [name, value] : context.metrics)
       metric(name, value, "", "reported by the method", results::Direction::kNone);
     for (size_t i = 0; i < context.notes.size(); ++i) provenance(fmt::format("notes/n{}", i), context.notes[i]);
+    file_losses(record_, context.curves);
     layers_ = std::move(context.layers);
     if (text.calibration.input_ids.defined()) report_passes(context);
     return quantised;

@@ -179,6 +179,8 @@ def main():
         return 77
     report = pathlib.Path(sys.argv[1]).resolve().as_uri()
     folder = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     browser = webdriver.Browser()
     try:
         browser.size(1280, 800)

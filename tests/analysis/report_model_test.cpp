@@ -63,6 +63,14 @@ TEST(BuildReport, ConventionsHardwareAndBuildsAreNeverRankedTogether) {
   EXPECT_THAT(build_report(data).notes, testing::Contains(HasSubstr("2 kinds of hardware")));
 }
 
+TEST(BuildReport, NamesTheConventionOnce) {
+  Dataset data = sample_dataset({{.method = "aqlm"}});
+  for (results::Metric& metric : data.rows[0].record->metrics) {
+    if (metric.name == "ppl") metric.description = "gptq-1024: windows of 1024 tokens";
+  }
+  EXPECT_THAT(build_report(data).groups[0].subtitle(), HasSubstr("perplexity by gptq-1024 (windows of 1024 tokens)"));
+}
+
 TEST(BuildReport, AnotherTextUnderTheSameConventionIsAnotherGroup) {
   Dataset data = sample_dataset({{.method = "aqlm"}, {.method = "gptq", .setting = "2 bits"}});
   EXPECT_EQ(build_report(data).groups.size(), 1u);

@@ -1,25 +1,34 @@
 // sample_report OUT [TRIALS]: writes a small sweep (or one of many trials) as result files, merges them and reports,
 // for the tests that look at the outcome with other programs. With TRIALS, prints the seconds that reading and
-// reporting took.
+// reporting took. sample_report --budget: 1,000 trials in memory; exit code 1 if that took 5 s of CPU time or the page
+// has 5 MB.
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <ctime>
+#include <optional>
 
 #include "analysis/sqlite_export.h"
 #include "analysis/write_report.h"
 #include "framework/base/timer.h"
+#include "framework/results/library.h"
 #include "framework/results/merge.h"
 #include "framework/results/publish.h"
 #include "tests/analysis/sample_sweep.h"
+#include "tests/framework/results/temp_dir.h"
 
 int main(int argc, char** argv) {
   using namespace aqlm_exp;
   if (argc < 2) return 2;
-  const std::filesystem::path out = argv[1];
+  results::keep_freed_memory();
+  std::optional<TempDir> in_memory;
+  const bool budget = std::string(argv[1]) == "--budget";
+  if (budget) in_memory.emplace();
+  const std::filesystem::path out = budget ? in_memory->path() / "out" : std::filesystem::path(argv[1]);
   std::filesystem::remove_all(out);
   std::filesystem::create_directories(out / "results");
   analysis::Dataset data = analysis::sample_sweep();
-  const int num_trials = argc > 2 ? std::atoi(argv[2]) : 0;
+  const int num_trials = budget ? 1000 : argc > 2 ? std::atoi(argv[2]) : 0;
   const char* const methods[] = {"aqlm", "gptq", "awq", "hqq", "rtn"};
   for (int i = static_cast<int>(data.rows.size()); i < num_trials; ++i) {
     analysis::TrialRow row = analysis::sample_trial({.method = methods[i % 5],
@@ -71,14 +80,18 @@ int main(int argc, char** argv) {
   }
   results::merge(merge);
   const Stopwatch watch;
+  const std::clock_t cpu_start = std::clock();
   for (analysis::TrialRow& row : data.rows) {
     if (row.completed()) row.record = results::read_published(out / "results", row.id);
   }
   const double read_s = watch.elapsed_s();
   analysis::write_report(data, {}, {}, out / "report");
   if (num_trials > 0) {
-    fmt::print("{} trials: read {:.2f} s, all {:.2f} s, report.html {} bytes\n", data.rows.size(), read_s,
-               watch.elapsed_s(), std::filesystem::file_size(out / "report" / "report.html"));
+    const double cpu_s = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
+    const uintmax_t bytes = std::filesystem::file_size(out / "report" / "report.html");
+    fmt::print("{} trials: read {:.2f} s, all {:.2f} s ({:.2f} s of CPU time), report.html {} bytes\n",
+               data.rows.size(), read_s, watch.elapsed_s(), cpu_s, bytes);
+    if (budget) return cpu_s < 5 && bytes < 5'000'000 ? 0 : 1;
   }
   analysis::export_sqlite(analysis::build_report(data), out / "sweep.sqlite");
 }

@@ -3,10 +3,15 @@
 //
 //   AQLM_EXP_DEFAULT_SWEEP=1 build/experiments_app_default_kills_test
 //
+// and, with the 200 kills of kill_test.cpp before it,
+//
+//   build/experiments_app_kills_test && AQLM_EXP_DEFAULT_SWEEP=1 build/experiments_app_default_kills_test
+//
 // Without that variable a small sweep is killed, so that the test ends in minutes. AQLM_EXP_KILLS (5), AQLM_EXP_SEED.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <thread>
@@ -124,6 +129,38 @@ TEST(RealWorker, TakesAFailedFsyncAsNotWritten) {
   EXPECT_TRUE(fs::is_empty(dir.path() / "out/results")) << "nothing half-published";
   EXPECT_EQ(Driver(dir.path(), dir.path(), words).wait().code, 0);
   EXPECT_EQ(deterministic_parts(dir.path() / "out").size(), 1u);
+}
+
+TEST(RealWorker, ATextThatChangesMidSweepFailsTheTrialThatMeetsIt) {
+  TempDir dir;
+  ::setenv("AQLM_EXP_TEST_REAL_WORKER", "1", 1);
+  const fs::path text = dir.path() / "text.txt";
+  std::string contents = results::read_file(AQLM_EXP_SOURCE_DIR "/models/text/sampled_eval.txt").substr(0, 1 << 16);
+  std::ofstream(text) << contents;
+  Driver driver(
+      dir.path(), dir.path(),
+      {"run", "builtin:configs/base.yaml", "method=rtn", "++quant.nbits=4,3", "eval.path=" + text.string(),
+       "eval.max_windows=1", "eval.seq_len=128", "++speed.enabled=false", "exp.launcher.workers=1", "-o", "out", "-q"});
+  const plan::OutFolder out{dir.path() / "out"};
+  const Stopwatch watch;
+  const auto published = [&] {
+    return fs::exists(out.results_dir()) &&
+           std::any_of(fs::directory_iterator(out.results_dir()), fs::directory_iterator(),
+                       [](const auto& entry) { return entry.path().extension() == ".json"; });
+  };
+  while (!published() && driver.running() && watch.elapsed_s() < 300) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  // In time: the second trial asks for the fingerprint when it starts and once more before it publishes.
+  std::ofstream(text) << contents << "One sentence more.";
+  const Finished finished = driver.wait();
+  EXPECT_EQ(finished.code, 5) << finished.err;
+  const plan::Plan plan = plan::load_plan(out.plan_file());
+  ASSERT_EQ(plan.trials.size(), 2u);
+  EXPECT_EQ(plan::trial_state(plan.trials[0], out, plan::Verify::kHashes).kind, plan::TrialState::Kind::kCompleted);
+  const plan::TrialState second = plan::trial_state(plan.trials[1], out, plan::Verify::kHashes);
+  ASSERT_TRUE(second.sidecar);
+  EXPECT_EQ(second.sidecar->failure_class, "input_changed");
 }
 
 }  // namespace

@@ -189,6 +189,36 @@ TEST_F(DriverTest, VerifyFindsDamageAndRunMendsIt) {
   EXPECT_EQ(run({"verify", "out", "--deep"}).code, 0);
 }
 
+TEST_F(DriverTest, AReportListsADamagedResultAndTellsTheRest) {
+  write_config(kThree);
+  run({"run", "s.yaml", "-o", "out", "-q"});
+  fs::path file = fs::directory_iterator(dir_.path() / "out/results")->path();
+  file.replace_extension(".h5");
+  std::string bytes = results::read_file(file);
+  bytes[bytes.size() / 3] ^= 1;
+  std::ofstream(file, std::ios::binary) << bytes;
+  const Finished report = run({"report", "out"});
+  EXPECT_EQ(report.code, 0) << report.err;
+  std::istringstream csv(results::read_file(dir_.path() / "out/report/summary.csv"));
+  int damaged = 0, completed = 0;
+  for (std::string line; std::getline(csv, line);) {
+    damaged += line.find(",damaged,") != std::string::npos;
+    completed += line.find(",completed,") != std::string::npos;
+  }
+  EXPECT_EQ(damaged, 1);
+  EXPECT_EQ(completed, 2);
+  EXPECT_THAT(results::read_file(dir_.path() / "out/report/report.html"), HasSubstr("1 without a result"));
+}
+
+TEST_F(DriverTest, AFolderThatCannotBeIsExitSeven) {
+  write_config(kThree);
+  for (const char* out : {"s.yaml/out", "/proc/nowhere/out"}) {
+    const Finished finished = run({"run", "s.yaml", "-o", out});
+    EXPECT_EQ(finished.code, 7) << out;
+    EXPECT_THAT(finished.err, HasSubstr("make folder"));
+  }
+}
+
 TEST_F(DriverTest, ReproGivesACommandThatGivesTheSameTrial) {
   write_config(kThree);
   const json whole = json::parse(run({"run", "s.yaml", "-o", "out", "--json"}).out);

