@@ -174,7 +174,9 @@ TEST(AwqExperts, FoldingKeepsTheFunctionOfTheBlock) {
       EXPECT_TRUE(at::allclose(block.forward(x, *model.rotary), expected, 5e-3, 5e-3)) << name << " " << set.name;
       const bool mlp = set.before == ScaleSet::Before::kMlpNorm;
       EXPECT_EQ(block.moe.router.equal(original.moe.router), !mlp) << "the router reads what the norm gives";
-      if (mlp) EXPECT_EQ(set.roles.size(), 2 * (num_sets - 2)) << "gate and up of each";
+      if (mlp) {
+        EXPECT_EQ(set.roles.size(), 2 * (num_sets - 2)) << "gate and up of each";
+      }
     }
   }
 }
