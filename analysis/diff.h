@@ -39,7 +39,7 @@ struct MetricChange {
   std::string metric = {};
   double a = results::kAbsent, b = results::kAbsent;
   Change change = Change::kEqual;
-  std::string why = {};                        ///< "config", "code", "config or machine", "noise: ...", ...
+  std::string why = {};                             ///< "config", "code", "config or machine", "noise: ...", ...
   std::optional<PairedDifference> difference = {};  ///< of perplexity (its loss) and KL
 };
 

@@ -35,9 +35,8 @@ void run_generate(const Arguments& arguments) {
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   const trial::UsableModel model = trial::load_usable(arguments.use.request(arguments.model));
   const auto decoder = generate::make_decoder(
-      model.model, {.batch = 1,
-                    .capacity = context_of(arguments.use, model.model),
-                    .cuda_graph = !arguments.use.no_cuda_graph});
+      model.model,
+      {.batch = 1, .capacity = context_of(arguments.use, model.model), .cuda_graph = !arguments.use.no_cuda_graph});
   generate::Conversation conversation(model.folder, *model.tokenizer, arguments.raw);
   conversation.set_system(arguments.answer.system);
   conversation.add_user(prompt);
@@ -79,8 +78,7 @@ void run_generate(const Arguments& arguments) {
 void talk_to(const trial::UsableModel& model, const generate::GenerateOptions& options, const std::string& system,
              int64_t context, bool cuda_graph, bool raw) {
   use_utf8_locale();
-  const auto decoder =
-      generate::make_decoder(model.model, {.batch = 1, .capacity = context, .cuda_graph = cuda_graph});
+  const auto decoder = generate::make_decoder(model.model, {.batch = 1, .capacity = context, .cuda_graph = cuda_graph});
   generate::Conversation conversation(model.folder, *model.tokenizer, raw);
   conversation.set_system(system);
   ChatSetup setup{.decoder = decoder.get(),

@@ -56,8 +56,7 @@ class Chat {
       save(argument);
     } else {
       show_(fmt::format("unknown command {}; {} /help lists them\n", name,
-                        config::did_you_mean(
-                            config::nearest_names(name, {"/help", "/reset", "/stats", "/save"}))));
+                        config::did_you_mean(config::nearest_names(name, {"/help", "/reset", "/stats", "/save"}))));
     }
   }
 

@@ -16,7 +16,7 @@ struct ChatSetup {
   generate::Conversation* conversation = nullptr;
   generate::GenerateOptions options;
   std::string model_name;
-  std::string about;  ///< what runs the model, for the first lines: "cpu, float32, backend dense, eager"
+  std::string about;      ///< what runs the model, for the first lines: "cpu, float32, backend dense, eager"
   bool terminal = false;  ///< greet, show prompts, and take control characters out of answers
 };
 

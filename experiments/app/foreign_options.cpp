@@ -61,10 +61,14 @@ constexpr Foreign kValues[] = {
 };
 
 constexpr Foreign kFlags[] = {
-    {"use_cuda", "backend=cuda"},          {"use_triton", "backend=cuda_generic"},
-    {"use_numba", "backend=cpu_lut"},      {"triton", "backend=cuda_generic"},
-    {"numba", "backend=cpu_lut"},          {"save_results", "exp.output.json=true"},
-    {"act_order", "method.desc_act=true"}, {"trust_remote_code", "nothing: no code of a model is run here"},
+    {"use_cuda", "backend=cuda"},
+    {"use_triton", "backend=cuda_generic"},
+    {"use_numba", "backend=cpu_lut"},
+    {"triton", "backend=cuda_generic"},
+    {"numba", "backend=cpu_lut"},
+    {"save_results", "exp.output.json=true"},
+    {"act_order", "method.desc_act=true"},
+    {"trust_remote_code", "nothing: no code of a model is run here"},
     {"chat", "nothing: chat starts by itself at a terminal (--no-chat leaves it out)"},
 };
 

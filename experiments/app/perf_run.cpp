@@ -74,8 +74,8 @@ Subject make_subject(trial::UsableModel& model, const PerfOptions& options, cons
     longest = std::max(longest, static_cast<int64_t>(subject.question.size()) + options.generate.max_new_tokens);
   }
   const int64_t context = options.context > 0 ? options.context : longest;
-  subject.decoder = generate::make_decoder(
-      model.model, {.batch = 1, .capacity = context, .cuda_graph = options.cuda_graph});
+  subject.decoder =
+      generate::make_decoder(model.model, {.batch = 1, .capacity = context, .cuda_graph = options.cuda_graph});
   subject.text = filler(longest, model.model.embedding.size(0));
   PerfModel& result = subject.result;
   result.name = model.name;
@@ -170,15 +170,15 @@ std::string perf_table(const PerfReport& report) {
   for (const PerfModel& model : report.models) {
     out += fmt::format("\n{} ({}; {})\n", model.name, model.about, model.decoder);
     if (model.bits_per_weight > 0) {
-      out += fmt::format("  {}: {:.3f} bits per weight over the quantised linears\n", model.format,
-                         model.bits_per_weight);
+      out +=
+          fmt::format("  {}: {:.3f} bits per weight over the quantised linears\n", model.format, model.bits_per_weight);
     }
     out += fmt::format("  {:<24} {:>12} {:>10} {:>12} {:>12}  {}\n", "", "mean", "std", "minimum", "maximum", "unit");
     for (const PerfFigure& figure : model.figures) {
       const bool time = figure.unit == "s";
       out += fmt::format("  {:<24} {:>12.{}f} {:>10.{}f} {:>12.{}f} {:>12.{}f}  {}\n",
-                         figure.name == "question" ? "question, whole answer" : figure.name, figure.mean(), time ? 4 : 1,
-                         figure.std(), time ? 4 : 1, time ? figure.best() : figure.worst(), time ? 4 : 1,
+                         figure.name == "question" ? "question, whole answer" : figure.name, figure.mean(),
+                         time ? 4 : 1, figure.std(), time ? 4 : 1, time ? figure.best() : figure.worst(), time ? 4 : 1,
                          time ? figure.worst() : figure.best(), time ? 4 : 1, figure.unit);
     }
     if (model.prompt_tokens > 0) {
@@ -281,11 +281,8 @@ results::TrialRecord perf_record(const PerfReport& report, const PerfModel& mode
     metric(name, figure.mean(), figure.unit, figure.name + ", mean of the repeats", direction);
     record.metrics.back().n = static_cast<int64_t>(figure.runs.size());
     record.metrics.back().std = figure.std();
-    record.samples.push_back({.name = name,
-                              .unit = figure.unit,
-                              .description = figure.name,
-                              .values = figure.runs,
-                              .deterministic = false});
+    record.samples.push_back(
+        {.name = name, .unit = figure.unit, .description = figure.name, .values = figure.runs, .deterministic = false});
   }
   const auto memory = [&](const std::string& name, int64_t bytes, const std::string& text) {
     metric(name, static_cast<double>(bytes) / 1048576.0, "MiB", text, results::Direction::kMin);

@@ -21,7 +21,7 @@ struct PerfOptions {
   std::vector<int64_t> depths = {0};    ///< tokens in the cache before each of them
   std::string question;                 ///< empty: none is asked. Models without a tokenizer are not asked
   std::string system;
-  generate::GenerateOptions generate;   ///< of the question
+  generate::GenerateOptions generate;  ///< of the question
   int64_t repeats = 5;
   int64_t context = 0;  ///< tokens of the cache; 0: as many as the tests need
   bool cuda_graph = true;
@@ -29,12 +29,12 @@ struct PerfOptions {
 
 /// One figure of one model.
 struct PerfFigure {
-  std::string name;         ///< "pp512", "tg128", "question", "question prefill", "question decode"
-  std::string unit;         ///< "tokens/s" or "s"
-  std::vector<double> runs; ///< one a repeat, in the unit
+  std::string name;          ///< "pp512", "tg128", "question", "question prefill", "question decode"
+  std::string unit;          ///< "tokens/s" or "s"
+  std::vector<double> runs;  ///< one a repeat, in the unit
   double mean() const { return generate::mean(runs); }
   double std() const { return generate::standard_deviation(runs); }
-  double best() const;      ///< the largest speed, the shortest time
+  double best() const;  ///< the largest speed, the shortest time
   double worst() const;
 };
 
@@ -56,8 +56,8 @@ struct PerfReport {
   std::vector<PerfModel> models;
 };
 
-/// Models take turns within every repeat, each repeat beginning with another one, so that whatever drifts (clocks, heat,
-/// other programs) drifts for all. The first round warms up and is not counted.
+/// Models take turns within every repeat, each repeat beginning with another one, so that whatever drifts (clocks,
+/// heat, other programs) drifts for all. The first round warms up and is not counted.
 PerfReport run_perf(std::vector<trial::UsableModel>& models, const PerfOptions& options);
 
 /// For people: one block a model, one row a figure.

@@ -81,9 +81,10 @@ Setting plan_setting(const Arguments& arguments) {
   compose.roots.push_back(program_home() / "configs");
   const config::Sweep sweep = config::expand_sweep(compose);
   if (sweep.points.size() != 1) {
-    throw ConfigError(fmt::format("{}: a sweep of {} settings; quantize takes one: override what varies, or compare all "
-                                  "of them with `aqlm-exp run {}`",
-                                  arguments.config, sweep.points.size(), arguments.config));
+    throw ConfigError(
+        fmt::format("{}: a sweep of {} settings; quantize takes one: override what varies, or compare all "
+                    "of them with `aqlm-exp run {}`",
+                    arguments.config, sweep.points.size(), arguments.config));
   }
   std::vector<config::Problem> problems;
   Setting setting;
@@ -107,8 +108,9 @@ Setting plan_setting(const Arguments& arguments) {
 
 std::string number(const results::TrialRecord& record, const char* name, int digits) {
   const results::Metric* metric = record.find_metric(name);
-  return metric == nullptr ? "-" : fmt::format("{:.{}f}{}{}", metric->value, digits, metric->unit.empty() ? "" : " ",
-                                               metric->unit);
+  return metric == nullptr
+             ? "-"
+             : fmt::format("{:.{}f}{}{}", metric->value, digits, metric->unit.empty() ? "" : " ", metric->unit);
 }
 
 model::CardFacts card_facts(const results::TrialRecord& record, const Arguments& arguments) {
@@ -133,14 +135,15 @@ void quantize(const Arguments& arguments) {
   const generate::GenerateOptions options = arguments.answer.generate_options();
   const Setting setting = plan_setting(arguments);
   const std::string name = fs::path(arguments.config).stem().string();
-  const fs::path out = !arguments.out.empty()                ? fs::path(arguments.out)
+  const fs::path out = !arguments.out.empty()                 ? fs::path(arguments.out)
                        : !setting.settings.output_dir.empty() ? fs::path(setting.settings.output_dir)
                                                               : fs::path("runs") / name / "model";
   std::error_code error;
   if (fs::exists(out, error) && !(fs::is_directory(out, error) && fs::is_empty(out, error))) {
-    throw ConfigError(fmt::format("{}: is there already, and a quantised model is not written over it; name another "
-                                  "folder with -o, or remove it",
-                                  out.string()));
+    throw ConfigError(
+        fmt::format("{}: is there already, and a quantised model is not written over it; name another "
+                    "folder with -o, or remove it",
+                    out.string()));
   }
   config::Reader root(setting.trial.tree);
   const trial::TrialSpec spec = trial::read_trial(root);
@@ -171,15 +174,14 @@ void quantize(const Arguments& arguments) {
   const bool saved = refusal.empty();
   if (saved) {
     const model::CardFacts facts = card_facts(record, arguments);
-    model::save_aqlm(usable.model, out,
-                     {.source = spec.model_path, .model_card = model::model_card(facts, "aqlm")});
+    model::save_aqlm(usable.model, out, {.source = spec.model_path, .model_card = model::model_card(facts, "aqlm")});
     fmt::print("saved in {}: model, tokenizer, card\n", out.string());
   } else {
     fmt::print("not saved: {}\n", refusal);
   }
   results::publish(record, out / "results");
 
-  if (saved) {  // what was written is what is measured and talked to
+  if (saved) {                      // what was written is what is measured and talked to
     usable.model = model::Model();  // not held twice
     usable = trial::load_usable({.model = out.string(), .device = spec.device, .backend = spec.backend_type});
   } else {

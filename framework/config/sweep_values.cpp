@@ -16,8 +16,8 @@
 namespace aqlm_exp::config {
 namespace {
 
-// Five times the trials that a sweep may have by default. A value costs 900 bytes while it is composed (libFuzzer's heap count of
-// range(0,74760): over 64 MiB), and a few letters must not take more than 64 MiB.
+// Five times the trials that a sweep may have by default. A value costs 900 bytes while it is composed (libFuzzer's
+// heap count of range(0,74760): over 64 MiB), and a few letters must not take more than 64 MiB.
 constexpr size_t kMaxValues = 50000;
 const std::vector<std::string> kFunctions = {"choice", "range", "glob", "sort", "shuffle",
                                              "int",    "float", "bool", "str"};

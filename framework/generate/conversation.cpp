@@ -65,8 +65,9 @@ std::vector<int32_t> Conversation::prompt(int64_t max_tokens, int64_t* dropped) 
   if (dropped != nullptr) *dropped = gone;
   if (static_cast<int64_t>(ids.size()) > max_tokens) {
     if (template_) {
-      throw DataError(fmt::format("[chat] the message takes {} tokens, {} are left for it; shorten it or raise --context",
-                                  ids.size(), max_tokens));
+      throw DataError(
+          fmt::format("[chat] the message takes {} tokens, {} are left for it; shorten it or raise --context",
+                      ids.size(), max_tokens));
     }
     ids.erase(ids.begin(), ids.end() - max_tokens);
   }

@@ -1,5 +1,5 @@
-// Decoding on a GPU: one step, from the last token to the next, is a CUDA graph of fused kernels (kernels/decode) and of
-// whatever the backend's linears launch. Prompts run through the model's own forward pass.
+// Decoding on a GPU: one step, from the last token to the next, is a CUDA graph of fused kernels (kernels/decode) and
+// of whatever the backend's linears launch. Prompts run through the model's own forward pass.
 #pragma once
 
 #include <memory>

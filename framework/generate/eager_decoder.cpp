@@ -26,9 +26,9 @@ void EagerDecoder::feed(int64_t sequence, std::span<const int32_t> tokens) {
   std::copy(tokens.begin(), tokens.end(), ids.data_ptr<int64_t>());
   const int64_t largest = ids.max().item<int64_t>(), smallest = ids.min().item<int64_t>();
   if (smallest < 0 || largest >= model_.embedding.size(0)) {
-    throw DataError(fmt::format(
-        "[generate] token id {}: the model has {} tokens; the tokenizer belongs to another model",
-        smallest < 0 ? smallest : largest, model_.embedding.size(0)));
+    throw DataError(
+        fmt::format("[generate] token id {}: the model has {} tokens; the tokenizer belongs to another model",
+                    smallest < 0 ? smallest : largest, model_.embedding.size(0)));
   }
   model::KvCache one = cache_;  // the sequence's rows of the same memory
   if (options_.batch > 1) {
@@ -82,8 +82,7 @@ std::vector<int32_t> EagerDecoder::next() {
   chosen_.clear();
   for (size_t i = 0; i < pending_.size(); ++i) {
     const at::Tensor logits = pending_[i].to(at::kCPU).contiguous();  // float32; the penalty may change it
-    chosen_.push_back(
-        samplers_[i].choose({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())}));
+    chosen_.push_back(samplers_[i].choose({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())}));
   }
   return chosen_;
 }

@@ -58,7 +58,8 @@ void answer_all(Decoder& decoder, std::span<const std::vector<int32_t>> context,
   for (size_t i = 0; i < answers.size(); ++i) {
     answers[i].prefill_s = first_s;
     answers[i].decode_s = all_s - first_s;
-    if (!done[i]) answers[i].reason = most == options.max_new_tokens ? StopReason::kMaxTokens : StopReason::kContextFull;
+    if (!done[i])
+      answers[i].reason = most == options.max_new_tokens ? StopReason::kMaxTokens : StopReason::kContextFull;
   }
 }
 

@@ -25,7 +25,8 @@ Allocator& allocator() {
     return symbol == nullptr ? nullptr : static_cast<std::atomic<Allocator*>*>(symbol)->load();
   }();
   if (found == nullptr) {
-    throw InternalError("[graph] libtorch's CUDA allocator was not found; need the CUDA build of libtorch, opened first");
+    throw InternalError(
+        "[graph] libtorch's CUDA allocator was not found; need the CUDA build of libtorch, opened first");
   }
   return *found;
 }

@@ -65,8 +65,8 @@ at::Tensor attend(const at::Tensor& queries, at::Tensor keys, at::Tensor values,
 
 at::Tensor attend_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& positions, int64_t length, const AttentionRule& rule) {
-  const at::Tensor places = at::arange(length, positions.options());           // [length]
-  at::Tensor mask = places.unsqueeze(0).le(positions.unsqueeze(1));            // [batch, length]
+  const at::Tensor places = at::arange(length, positions.options());  // [length]
+  at::Tensor mask = places.unsqueeze(0).le(positions.unsqueeze(1));   // [batch, length]
   if (rule.window > 0) mask = mask.logical_and(places.unsqueeze(0).gt(positions.unsqueeze(1) - rule.window));
   mask = mask.view({positions.size(0), 1, 1, length});
   return attend_folded(queries, keys.slice(2, 0, length), values.slice(2, 0, length), mask, rule);

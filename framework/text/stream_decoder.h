@@ -9,9 +9,9 @@
 namespace aqlm_exp::text {
 
 /// Turns tokens into text piece by piece. Tokens often end within a character: bytes are kept back until the character
-/// they belong to is known whole, a grapheme cluster (UAX #29), so that no terminal ever shows half a Chinese character,
-/// a flag's first letter or a family's first member. All pieces together are the text that the tokens stand for in the
-/// middle of a longer one; bytes that form no UTF-8 become U+FFFD, as in Tokenizer::decode.
+/// they belong to is known whole, a grapheme cluster (UAX #29), so that no terminal ever shows half a Chinese
+/// character, a flag's first letter or a family's first member. All pieces together are the text that the tokens stand
+/// for in the middle of a longer one; bytes that form no UTF-8 become U+FFFD, as in Tokenizer::decode.
 class StreamDecoder {
  public:
   /// @param tokenizer must outlive this

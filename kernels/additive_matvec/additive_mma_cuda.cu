@@ -222,7 +222,7 @@ Status run_packed(const AdditiveShape& shape, const AdditiveCudaCall& call) {
     else if (count <= 16 && Books == 2)
       // Half the warps with twice the inputs: 16 of them have too few registers for x (16.2 against 18.4 us, 2x8, b16,
       // 14336x4096, H200). Up to 8 tokens it is the other way round (14.2 against 13.6).
-      status = mma::run<Decoder, 2, Books == 2 ? 8 : 16, Books == 2 ? 2 : 1, true, 1>(p, call.programmatic, stream);
+      status = mma::run < Decoder, 2, Books == 2 ? 8 : 16, Books == 2 ? 2 : 1, true, 1 > (p, call.programmatic, stream);
     else if (count <= 16)
       status = mma::run<Decoder, 2, 16, 1, true, 1>(p, call.programmatic, stream);
     else

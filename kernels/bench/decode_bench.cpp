@@ -281,7 +281,10 @@ int main(int argc, char** argv) {
     return 1;
   }
   CHECK(cudaStreamCreateWithFlags(&g_stream, cudaStreamNonBlocking));
-  benchmark::RegisterBenchmark("read_bandwidth", read_bandwidth)->UseManualTime()->Iterations(5)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("read_bandwidth", read_bandwidth)
+      ->UseManualTime()
+      ->Iterations(5)
+      ->Unit(benchmark::kMillisecond);
   static Step* step = nullptr;  // one model at a time
   for (const Shape& shape : kShapes) {
     const auto add = [&](const std::string& name, bool programmatic, int64_t position, bool samples) {

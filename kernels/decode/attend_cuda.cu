@@ -1,11 +1,12 @@
 // Decode attention with everything around it: optional head norms, rotary embedding, the new row of the cache, scores,
 // softmax and mix, in one launch.
 //
-// Grid: [splits, key-value heads, sequences]. A block takes a run of tokens; all query heads of its key-value head share
-// each key and value that it loads. Tokens are taken 64 at a time: eight lanes share a key, scores go to shared memory,
-// then each thread mixes two dimensions of the values for all heads. Keys and values of earlier steps do not depend on
-// the predecessor: those of the first 64 tokens are asked for before it has ended, those of a next 64 as soon as their
-// registers are free. The last block to finish (a ticket counts them) joins the splits, always in the same order.
+// Grid: [splits, key-value heads, sequences]. A block takes a run of tokens; all query heads of its key-value head
+// share each key and value that it loads. Tokens are taken 64 at a time: eight lanes share a key, scores go to shared
+// memory, then each thread mixes two dimensions of the values for all heads. Keys and values of earlier steps do not
+// depend on the predecessor: those of the first 64 tokens are asked for before it has ended, those of a next 64 as soon
+// as their registers are free. The last block to finish (a ticket counts them) joins the splits, always in the same
+// order.
 #include <algorithm>
 #include <type_traits>
 
@@ -20,10 +21,10 @@ using kernels::wait_for_previous;
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
-constexpr int kTokens = 64;                       // a round
+constexpr int kTokens = 64;                         // a round
 constexpr int kKeyRounds = kTokens / (kWarps * 4);  // a warp has four keys at a time
-constexpr int kMaxHeads = 16;                     // query heads a key-value head
-constexpr int kMaxSplits = kTokens;               // they share an array
+constexpr int kMaxHeads = 16;                       // query heads a key-value head
+constexpr int kMaxSplits = kTokens;                 // they share an array
 
 /// Elements as they lie in memory, to be unpacked when they are used.
 template <typename T>
@@ -93,12 +94,12 @@ template <typename T, int kDim, int kHeads>
 __global__ void __launch_bounds__(kThreads) attend_kernel(AttendCall call) {
   using Four = typename Raw<T>::Four;
   using Two = typename Raw<T>::Two;
-  constexpr int kPairs = kDim / 2;                                         // dimensions, two a thread
-  constexpr int kValueGroups = kThreads / kPairs;                          // tokens mixed at once
+  constexpr int kPairs = kDim / 2;                 // dimensions, two a thread
+  constexpr int kValueGroups = kThreads / kPairs;  // tokens mixed at once
   constexpr int kValueSteps = (kTokens + kValueGroups - 1) / kValueGroups;
-  constexpr int kFours = kDim / 32;                                        // of a key, for each of its eight lanes
+  constexpr int kFours = kDim / 32;  // of a key, for each of its eight lanes
   constexpr int kAngles = (kDim / 2 + 31) / 32;
-  constexpr int kPartial = kDim + 4;                                       // mix, largest, total, and two for alignment
+  constexpr int kPartial = kDim + 4;  // mix, largest, total, and two for alignment
   __shared__ __align__(16) float query[kHeads][kDim];
   __shared__ __align__(16) float key[kDim];
   __shared__ __align__(16) float value[kDim];
@@ -366,8 +367,9 @@ Status start_heads(const AttendCall& call, const Order& order) noexcept {
 Status attend_cuda_supports(const AttendCall& call) noexcept {
   if (decode_cuda_available() != Status::kOk) return Status::kNoDevice;
   const bool dims = call.head_dim == 64 || call.head_dim == 96 || call.head_dim == 128 || call.head_dim == 256;
-  const bool heads = call.num_kv_heads > 0 && call.num_heads % call.num_kv_heads == 0 &&
-                     call.num_heads / call.num_kv_heads <= (call.head_dim == 64 || call.head_dim == 128 ? kMaxHeads : 8);
+  const bool heads =
+      call.num_kv_heads > 0 && call.num_heads % call.num_kv_heads == 0 &&
+      call.num_heads / call.num_kv_heads <= (call.head_dim == 64 || call.head_dim == 128 ? kMaxHeads : 8);
   const bool good = dims && heads && call.batch >= 1 && call.batch <= 65535 && call.num_splits >= 1 &&
                     call.num_splits <= kMaxSplits && call.capacity > 0;
   return good ? Status::kOk : Status::kUnsupportedShape;

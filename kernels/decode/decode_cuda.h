@@ -112,8 +112,8 @@ struct AttendCall {
   float* partial = nullptr;            // scratch, attend_scratch_floats() of them
   uint32_t* tickets = nullptr;         // [batch, num_kv_heads], zero before the first call; left zero
 };
-/// head_dim 64 or 128 and at most 16 query heads a key-value head, or 96 or 256 and at most 8; num_splits <= 64; otherwise
-/// kUnsupportedShape. num_splits is an upper bound: short sequences use fewer.
+/// head_dim 64 or 128 and at most 16 query heads a key-value head, or 96 or 256 and at most 8; num_splits <= 64;
+/// otherwise kUnsupportedShape. num_splits is an upper bound: short sequences use fewer.
 kernels::Status attend_cuda_supports(const AttendCall& call) noexcept;
 int64_t attend_scratch_floats(const AttendCall& call) noexcept;
 kernels::Status attend_cuda(const AttendCall& call, const Order& order) noexcept;

@@ -18,8 +18,8 @@ constexpr int kThreads = 1024;
 constexpr int kBins = 2048;
 constexpr float kOne = 4294967296.0F;
 
-constexpr uint32_t kInfinity = 0xFF800000U;          // its ordered bits,
-constexpr uint32_t kMinusInfinity = ~0xFF800000U;    // and those of the least number
+constexpr uint32_t kInfinity = 0xFF800000U;        // its ordered bits,
+constexpr uint32_t kMinusInfinity = ~0xFF800000U;  // and those of the least number
 
 /// Bits in the order of the numbers. NaN counts as the least. Integers only: ptxas 13.0 takes max(x, -inf) for x and
 /// x > -inf for x != -inf, which NaN passes.

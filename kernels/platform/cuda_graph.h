@@ -1,6 +1,6 @@
 // The few calls of the CUDA runtime that a decoding loop needs, for code that sees no CUDA header: capturing a stream
-// into a graph, replaying it, waiting for a step, and page-locked memory to read results from. Streams are cudaStream_t.
-// In a build without CUDA every call answers kNoDevice.
+// into a graph, replaying it, waiting for a step, and page-locked memory to read results from. Streams are
+// cudaStream_t. In a build without CUDA every call answers kNoDevice.
 #pragma once
 
 #include <cstddef>

@@ -14,7 +14,7 @@ namespace aqlm_exp::scalar_matvec {
 struct ScalarCudaCall {
   const void* packed_codes = nullptr;   // scalar_cuda_packed_code_bytes, 16-byte aligned
   const void* packed_scales = nullptr;  // scalar_cuda_packed_scale_bytes, 16-byte aligned
-  const void* levels = nullptr;     // fp16 [16] for 4-bit tables (NF4), or null for integers; must match the packing
+  const void* levels = nullptr;  // fp16 [16] for 4-bit tables (NF4), or null for integers; must match the packing
   /// Every zero point is a whole number from 0 to 16: one subtraction a pair of weights in the place of two (4 bits).
   bool whole_zero_points = false;
   const int32_t* x_perm = nullptr;  // [in_features] or null: act-order

@@ -133,8 +133,7 @@ struct IntegerWords {
         const int s = g * StepsPerGroup + step;
         uint32_t low[Used][4], high[Used][4];
 #pragma unroll
-        for (int k = 0; k < Used; ++k)
-          unpack(codes[k], s, zeros[k][0], zeros[k][1], low[k], high[k]);
+        for (int k = 0; k < Used; ++k) unpack(codes[k], s, zeros[k][0], zeros[k][1], low[k], high[k]);
 #pragma unroll
         for (int n = 0; n < Tiles8; ++n) {
           const uint4 b = x(s, 0, n);
@@ -201,8 +200,8 @@ Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
     if (count <= 8)
       status = mma::run<Decoder, 1, 16, 1, false, 1>(p, call.programmatic, stream);
     else if (Bits == 4 && !Levels && x_in_registers(shape, count, call.x_perm != nullptr))
-      status = mma::run<Decoder, 2, Bits == 4 && !Levels ? 8 : 16, Bits == 4 && !Levels ? 2 : 1,
-                        Bits == 4 && !Levels, 1>(p, call.programmatic, stream);
+      status = mma::run < Decoder, 2, Bits == 4 && !Levels ? 8 : 16, Bits == 4 && !Levels ? 2 : 1, Bits == 4 && !Levels,
+      1 > (p, call.programmatic, stream);
     else
       status = mma::run<Decoder, 2, 16, 1, false, 1>(p, call.programmatic, stream);
     if (status != Status::kOk) return status;

@@ -40,9 +40,9 @@ TEST(GuideFlow, OneCommandQuantisesSavesMeasuresAndTalks) {
 }
 
 TEST(GuideFlow, ItsOptionNamesAreAnsweredWithOurs) {
-  PseudoTerminal terminal({AQLM_EXP_DRIVER, "quantize", "builtin:configs/quantize_quick.yaml", "--num_codebooks", "2",
-                           "--use_triton"},
-                          100, {{"AQLM_EXP_HOME", AQLM_EXP_SOURCE_DIR}});
+  PseudoTerminal terminal(
+      {AQLM_EXP_DRIVER, "quantize", "builtin:configs/quantize_quick.yaml", "--num_codebooks", "2", "--use_triton"}, 100,
+      {{"AQLM_EXP_HOME", AQLM_EXP_SOURCE_DIR}});
   EXPECT_EQ(terminal.finish(), 2);
   EXPECT_NE(terminal.output.find("write quant.num_codebooks=2"), std::string::npos) << terminal.output;
   EXPECT_NE(terminal.output.find("write backend=cuda_generic"), std::string::npos) << terminal.output;

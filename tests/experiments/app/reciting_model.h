@@ -18,7 +18,9 @@ namespace aqlm_exp::app {
 /// A byte as tokenizer.json writes it (GPT-2's table).
 inline std::string byte_character(unsigned char byte) {
   char32_t value = byte;
-  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); };
+  const auto printable = [](int b) {
+    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
+  };
   if (!printable(byte)) {
     int rank = 0;
     for (int b = 0; b < byte; ++b) rank += !printable(b);
@@ -72,7 +74,8 @@ inline void write_reciting_model(const std::filesystem::path& folder, char start
          {"normalized", false},
          {"special", true}}}},
       {"normalizer", nullptr},
-      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+      {"pre_tokenizer",
+       {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
       {"post_processor", nullptr},
       {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
       {"model",
@@ -104,9 +107,8 @@ inline void write_reciting_model(const std::filesystem::path& folder, char start
 
   std::vector<checkpoint::TensorToWrite> tensors;
   const auto add = [&](const std::string& name, std::vector<int64_t> shape, std::vector<float> values) {
-    tensors.push_back({name, checkpoint::Dtype::kF32, std::move(shape), [values](const ByteSink& sink) {
-                         sink(std::as_bytes(std::span<const float>(values)));
-                       }});
+    tensors.push_back({name, checkpoint::Dtype::kF32, std::move(shape),
+                       [values](const ByteSink& sink) { sink(std::as_bytes(std::span<const float>(values))); }});
   };
   const auto constant = [&](const std::string& name, std::vector<int64_t> shape, float value) {
     int64_t count = 1;

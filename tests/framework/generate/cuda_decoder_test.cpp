@@ -14,11 +14,11 @@
 namespace aqlm_exp::generate {
 namespace {
 
-#define AQLM_EXP_NEEDS_CUDA()                        \
-  try {                                              \
-    trial::open_device("cuda");                      \
-  } catch (const ConfigError& error) {               \
-    GTEST_SKIP() << error.what();                    \
+#define AQLM_EXP_NEEDS_CUDA()          \
+  try {                                \
+    trial::open_device("cuda");        \
+  } catch (const ConfigError& error) { \
+    GTEST_SKIP() << error.what();      \
   }
 
 checkpoint::ModelConfig small_config(const std::string& family) {
