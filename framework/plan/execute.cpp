@@ -17,8 +17,8 @@
 #include <set>
 
 #include "framework/base/log.h"
-#include "framework/base/timer.h"
 #include "framework/plan/device_pool.h"
+#include "framework/plan/run_book.h"
 #include "framework/plan/signal_inbox.h"
 #include "framework/plan/trial_lock.h"
 #include "framework/results/record.h"
@@ -26,9 +26,7 @@
 namespace aqlm_exp::plan {
 namespace {
 
-constexpr int kTickMs = 250;  // ended workers and signals wake it at once
-constexpr double kMostChargedS =
-    2.0;  // of one tick: more means that this process was stopped, which is nobody's time-out
+constexpr int kTickMs = 250;         // ended workers and signals wake it at once
 constexpr double kSilentBeats = 10;  // heartbeats missed before a worker counts as hung
 constexpr double kMaxBackoffS = 600;
 constexpr double kLockedDelayS = 2;  // before another look at a trial that another process runs
@@ -53,52 +51,38 @@ class Executor {
  public:
   Executor(const Plan& plan, const OutFolder& out, Scan& scan, const ExecuteOptions& options,
            results::FileSystem& files)
-      : plan_(plan),
-        out_(out),
+      : out_(out),
         scan_(scan),
         options_(options),
         files_(files),
-        journal_(options.only ? out.trial_dir(plan.trials[*options.only].id) / "journal.jsonl" : out.journal_file(),
-                 files),
+        book_(plan, out, scan, options, files,
+              fmt::format("no further trial starts; running ones have {:.0f} s to finish, a second signal kills them",
+                          options.launcher.grace_s)),
         devices_(options.launcher.devices) {
-    outcome_.progress.num_trials = plan.trials.size();
-    for (size_t i = 0; i < plan.trials.size(); ++i) {
-      if (options.only && *options.only != i) continue;
-      const TrialState& state = scan.trials[i];
-      if (state.kind == TrialState::Kind::kCompleted) {
-        ++outcome_.progress.num_completed;
-        ++outcome_.progress.num_reused;
-      } else if (state.kind == TrialState::Kind::kFailed && options.keep_failed) {
-        ++outcome_.progress.num_failed;
-      } else {
-        queue_.push_back({.index = i});
-      }
-    }
+    for (const size_t index : book_.open_trials()) queue_.push_back({.index = index});
   }
 
   Outcome run() {
     become_subreaper();
     SignalInbox inbox;
-    journal_.write("run.started", {{"trials", std::to_string(plan_.trials.size())},
-                                   {"reused", std::to_string(outcome_.progress.num_reused)},
-                                   {"pid", std::to_string(::getpid())}});
-    Stopwatch tick;
+    book_.journal.write("run.started", {{"trials", std::to_string(progress().num_trials)},
+                                        {"reused", std::to_string(progress().num_reused)},
+                                        {"pid", std::to_string(::getpid())}});
+    book_.start();
     for (;;) {
-      for (int number : inbox.take()) interrupt(number);
-      const double charged_s = std::min(tick.elapsed_s(), kMostChargedS);
-      tick.restart();
-      outcome_.progress.elapsed_s += charged_s;
+      for (int number : inbox.take()) book_.interrupt(number);
+      const double charged_s = book_.charge();
       for (Waiting& waiting : queue_) waiting.delay_s = std::max(0.0, waiting.delay_s - charged_s);
       watch(charged_s);
       reap();
       while (start_next()) {
       }
       show();
-      if (workers_.empty() && (stopping_ || queue_.empty())) break;
+      if (workers_.empty() && (book_.stopping() || queue_.empty())) break;
       inbox.wait(kTickMs);
     }
-    finish();
-    return std::move(outcome_);
+    if (!options_.only) remove_temporaries(out_, files_);
+    return book_.finish();
   }
 
  private:
@@ -108,28 +92,12 @@ class Executor {
     double delay_s = 0;
   };
 
-  const PlannedTrial& trial(size_t index) const { return plan_.trials[index]; }
-
-  void stop(const std::string& why) {
-    if (stopping_) return;
-    stopping_ = true;
-    journal_.write("run.stopping", {{"why", why}});
-    options_.on_event({.kind = Event::Kind::kStopping, .detail = why});
-  }
-
-  void interrupt(int number) {
-    if (outcome_.signal == 0) {
-      outcome_.signal = number == SIGHUP ? SIGTERM : number;
-      stop(fmt::format("{}: no further trial starts; running ones have {:.0f} s to finish, a second signal kills them",
-                       number == SIGINT ? "interrupted" : "asked to end", options_.launcher.grace_s));
-      return;
-    }
-    kill_all_ = true;
-  }
+  const PlannedTrial& trial(size_t index) const { return book_.trial(index); }
+  Progress& progress() { return book_.outcome.progress; }
 
   /// Starts one trial if there is one to start and room for it.
   bool start_next() {
-    if (stopping_ || workers_.size() >= static_cast<size_t>(options_.launcher.workers)) return false;
+    if (book_.stopping() || workers_.size() >= static_cast<size_t>(options_.launcher.workers)) return false;
     const auto next = std::find_if(queue_.begin(), queue_.end(), [](const Waiting& w) { return w.delay_s <= 0; });
     if (next == queue_.end()) return false;
     int device = -1;
@@ -165,7 +133,7 @@ class Executor {
       start(chosen, device, std::move(*lock));
     } catch (const StorageError& error) {
       if (device >= 0) devices_.release(device);
-      storage_failed(error.what());
+      book_.storage_failed(error.what());
     }
     return true;
   }
@@ -179,7 +147,7 @@ class Executor {
       return false;
     }
     scan_.trials[index] = state;
-    ++outcome_.progress.num_completed;
+    ++progress().num_completed;
     options_.on_event({.kind = Event::Kind::kCompleted,
                        .index = index,
                        .attempt = state.sidecar->attempt,
@@ -232,10 +200,10 @@ class Executor {
     worker.oom_kills_before = oom_kill_count();
     worker.shown.pid = spawn(request);
     repeats_[waiting.index] = waiting.repeats;
-    journal_.write("trial.started", {{"id", planned.id},
-                                     {"attempt", std::to_string(attempt)},
-                                     {"pid", std::to_string(worker.shown.pid)},
-                                     {"name", planned.name}});
+    book_.journal.write("trial.started", {{"id", planned.id},
+                                          {"attempt", std::to_string(attempt)},
+                                          {"pid", std::to_string(worker.shown.pid)},
+                                          {"name", planned.name}});
     options_.on_event({.kind = Event::Kind::kStarted, .index = waiting.index, .attempt = attempt});
     workers_.push_back(std::move(worker));
   }
@@ -250,7 +218,6 @@ class Executor {
 
   void watch(double charged_s) {
     const LauncherSettings& settings = options_.launcher;
-    if (stopping_ && outcome_.signal != 0) since_interrupt_s_ += charged_s;
     for (Worker& worker : workers_) {
       worker.shown.elapsed_s += charged_s;
       worker.silent_s += charged_s;
@@ -272,7 +239,7 @@ class Executor {
                    fmt::format("wrote {} bytes of output, the limit is {} MiB (exp.launcher.log_limit_mib)", log_bytes,
                                settings.log_limit_mib));
       }
-      if (kill_all_ || since_interrupt_s_ > settings.grace_s) {
+      if (book_.out_of_patience()) {
         end_worker(worker, "cancelled", "");
         ::kill(-worker.shown.pid, SIGKILL);
       }
@@ -319,17 +286,16 @@ class Executor {
     if (worker.device >= 0) judge_device(worker.device, verdict.failure_class == "device");
     Event event{
         .index = index, .attempt = worker.shown.attempt, .duration_s = worker.shown.elapsed_s, .verdict = verdict};
-    journal_.write("trial.ended", {{"id", planned.id},
-                                   {"attempt", std::to_string(worker.shown.attempt)},
-                                   {"status", verdict.status},
-                                   {"class", verdict.failure_class},
-                                   {"duration_s", fmt::format("{:.3f}", worker.shown.elapsed_s)},
-                                   {"message", verdict.message}});
+    book_.journal.write("trial.ended", {{"id", planned.id},
+                                        {"attempt", std::to_string(worker.shown.attempt)},
+                                        {"status", verdict.status},
+                                        {"class", verdict.failure_class},
+                                        {"duration_s", fmt::format("{:.3f}", worker.shown.elapsed_s)},
+                                        {"message", verdict.message}});
     // A worker killed between publishing and exiting has done its work.
     if (verdict.status == "completed" || ending.has_result) {
       scan_.trials[index] = state;
-      ++outcome_.progress.num_completed;
-      durations_s_.push_back(worker.shown.elapsed_s);
+      book_.completed(worker.shown.elapsed_s);
       event.kind = Event::Kind::kCompleted;
       event.verdict.status = "completed";
       options_.on_event(event);
@@ -345,13 +311,13 @@ class Executor {
       try {  // half of a publication: it would keep the next attempt from publishing
         quarantine(planned, out_, files_);
       } catch (const StorageError& error) {
-        storage_failed(error.what());
+        book_.storage_failed(error.what());
         return;
       }
     }
     if (verdict.stops_sweep) {
-      storage_failed(fmt::format("trial {}: {}; {}", planned.id.substr(0, 12), verdict.message,
-                                 results::free_space_text(out_.root)));
+      book_.storage_failed(fmt::format("trial {}: {}; {}", planned.id.substr(0, 12), verdict.message,
+                                       results::free_space_text(out_.root)));
       return;
     }
     if (verdict.status == "cancelled") {
@@ -361,7 +327,7 @@ class Executor {
     }
     const int64_t repeats = repeats_[index];
     const int64_t allowed = options_.launcher.retries >= 0 ? options_.launcher.retries : verdict.default_retries;
-    if (repeats < allowed && !stopping_) {
+    if (repeats < allowed && !book_.stopping()) {
       const double delay_s = std::min(
           kMaxBackoffS, options_.launcher.backoff_s * static_cast<double>(1ll << std::min<int64_t>(repeats, 20)));
       queue_.push_front({.index = index, .repeats = repeats + 1, .delay_s = delay_s});
@@ -376,98 +342,47 @@ class Executor {
   void judge_device(int device, bool failed) {
     if (devices_.report(device, failed)) {
       log_warning("device {} failed twice in a row; it gets no further trial of this run", devices_.name(device));
-      journal_.write("device.quarantined", {{"device", devices_.name(device)}});
+      book_.journal.write("device.quarantined", {{"device", devices_.name(device)}});
     }
     devices_.release(device);
     if (devices_.exhausted()) {
-      stopped_by_failures_ = true;
-      stop("every device of exp.launcher.devices failed twice in a row; see nvidia-smi and the kernel's log");
+      book_.stop_for_failures(
+          "every device of exp.launcher.devices failed twice in a row; see nvidia-smi and the kernel's log");
     }
   }
 
   void failed(const Worker& worker, const Verdict& verdict, Event event) {
     const PlannedTrial& planned = trial(worker.shown.index);
-    results::Sidecar sidecar;
-    sidecar.id = planned.id;
-    sidecar.name = planned.name;
-    sidecar.overrides = planned.overrides;
-    sidecar.status = verdict.status;
-    sidecar.failure_class = verdict.failure_class;
-    sidecar.message = verdict.message;
-    sidecar.attempt = worker.shown.attempt;
-    sidecar.exit_code = verdict.exit_code;
-    sidecar.signal = verdict.signal;
+    results::Sidecar sidecar = book_.failure_of(worker.shown.index, verdict, worker.shown.attempt);
     sidecar.duration_s = worker.shown.elapsed_s;
-    sidecar.build_id = options_.build_id;
     sidecar.log_tail = tail_of(out_.attempt_dir(planned.id, worker.shown.attempt) / "stderr.log", kTailLines);
     if (sidecar.log_tail.empty()) {
       sidecar.log_tail = tail_of(out_.attempt_dir(planned.id, worker.shown.attempt) / "stdout.log", kTailLines);
     }
-    ++outcome_.progress.num_failed;
+    ++progress().num_failed;
     event.kind = Event::Kind::kFailed;
     options_.on_event(event);
-    try {
-      results::publish_failure(sidecar, out_.results_dir(), files_);
-      scan_.trials[worker.shown.index].kind = TrialState::Kind::kFailed;
-      scan_.trials[worker.shown.index].sidecar = sidecar;
-    } catch (const StorageError& error) {
-      storage_failed(error.what());
-    }
-    if (options_.fail_fast > 0 && outcome_.progress.num_failed >= static_cast<size_t>(options_.fail_fast)) {
-      stopped_by_failures_ = true;
-      stop(fmt::format("--fail-fast: {} trial(s) failed", outcome_.progress.num_failed));
-    }
-  }
-
-  void storage_failed(const std::string& message) {
-    if (outcome_.storage_problem.empty()) outcome_.storage_problem = message;
-    stop("storage: " + message);
+    book_.publish_failure(worker.shown.index, sidecar);
+    book_.check_failures();
   }
 
   void show() {
-    Progress& progress = outcome_.progress;
-    progress.running.clear();
-    for (const Worker& worker : workers_) progress.running.push_back(worker.shown);
-    if (durations_s_.size() != sorted_count_) {
-      std::vector<double> sorted = durations_s_;
-      std::nth_element(sorted.begin(), sorted.begin() + static_cast<long>(sorted.size() / 2), sorted.end());
-      progress.median_trial_s = sorted[sorted.size() / 2];
-      sorted_count_ = durations_s_.size();
-    }
-    options_.on_tick(progress);
+    progress().running.clear();
+    for (const Worker& worker : workers_) progress().running.push_back(worker.shown);
+    book_.show();
   }
 
-  void finish() {
-    if (!options_.only) remove_temporaries(out_, files_);
-    if (!outcome_.storage_problem.empty()) {
-      outcome_.exit_code = ExitCode::kStorage;
-    } else if (stopped_by_failures_) {
-      outcome_.exit_code = ExitCode::kStopped;
-    } else if (outcome_.progress.num_failed > 0) {
-      outcome_.exit_code = ExitCode::kFailedTrials;
-    }
-    journal_.write("run.ended", {{"completed", std::to_string(outcome_.progress.num_completed)},
-                                 {"failed", std::to_string(outcome_.progress.num_failed)},
-                                 {"exit_code", std::to_string(static_cast<int>(outcome_.exit_code))},
-                                 {"signal", std::to_string(outcome_.signal)}});
-  }
-
-  const Plan& plan_;
   const OutFolder& out_;
   Scan& scan_;
   const ExecuteOptions& options_;
   results::FileSystem& files_;
-  Journal journal_;
+  RunBook book_;
   DevicePool devices_;
   std::deque<Waiting> queue_;
   std::vector<Worker> workers_;
   std::map<size_t, int64_t> repeats_;
   std::set<size_t> waited_for_;
-  std::vector<double> durations_s_;
-  size_t sorted_count_ = 0;
-  bool stopping_ = false, kill_all_ = false, stopped_by_failures_ = false, told_waiting_ = false, told_build_ = false;
-  double since_interrupt_s_ = 0;
-  Outcome outcome_;
+  bool told_waiting_ = false, told_build_ = false;
 };
 
 }  // namespace

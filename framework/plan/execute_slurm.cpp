@@ -13,6 +13,7 @@
 #include "framework/base/sha256.h"
 #include "framework/base/timer.h"
 #include "framework/plan/execute.h"
+#include "framework/plan/run_book.h"
 #include "framework/plan/signal_inbox.h"
 #include "framework/plan/slurm.h"
 #include "framework/plan/trial_lock.h"
@@ -112,26 +113,18 @@ class SlurmExecutor {
  public:
   SlurmExecutor(const Plan& plan, const OutFolder& out, Scan& scan, const ExecuteOptions& options, const SlurmRun& run,
                 results::FileSystem& files)
-      : plan_(plan),
-        out_(out),
+      : out_(out),
         scan_(scan),
         options_(options),
         run_(run),
         files_(files),
-        journal_(out.journal_file(), files) {
-    outcome_.progress.num_trials = plan.trials.size();
-    for (size_t i = 0; i < plan.trials.size(); ++i) {
-      index_of_[plan.trials[i].id] = i;
-      const TrialState& state = scan.trials[i];
-      if (state.kind == TrialState::Kind::kCompleted) {
-        ++outcome_.progress.num_completed;
-        ++outcome_.progress.num_reused;
-      } else if (state.kind == TrialState::Kind::kFailed && options.keep_failed) {
-        ++outcome_.progress.num_failed;
-      } else {
-        open_[i] = {.attempts_before = state.attempts};
-      }
-    }
+        book_(plan, out, scan, options, files,
+              fmt::format("waiting tasks are cancelled, running ones have {:.0f} s to finish, a second signal cancels "
+                          "them",
+                          options.launcher.grace_s)) {
+    book_.on_stop = [this] { cancel(/*pending_only=*/true); };
+    for (size_t i = 0; i < plan.trials.size(); ++i) index_of_[plan.trials[i].id] = i;
+    for (const size_t index : book_.open_trials()) open_[index] = {.attempts_before = scan.trials[index].attempts};
   }
 
   Outcome run() {
@@ -140,26 +133,25 @@ class SlurmExecutor {
     attach();
     submit_open();
     if (run_.detach) {
-      journal_.write("run.detached", {{"submitted", std::to_string(open_.size())}});
-      return std::move(outcome_);
+      book_.journal.write("run.detached", {{"submitted", std::to_string(open_.size())}});
+      return std::move(book_.outcome);
     }
-    Stopwatch tick, since_results, since_queue;
+    book_.start();
+    Stopwatch since_results, since_queue;
     bool look_now = true;
     while (!open_.empty()) {
-      for (int number : inbox.take()) interrupt(number);
-      const double charged_s = std::min(tick.elapsed_s(), 2.0);
-      tick.restart();
-      outcome_.progress.elapsed_s += charged_s;
+      for (int number : inbox.take()) book_.interrupt(number);
+      const double charged_s = book_.charge();
       for (auto& [index, task] : open_) {
         if (task.running) task.running_s += charged_s;
       }
-      if (stopping_ && outcome_.signal != 0) since_interrupt_s_ += charged_s;
-      if (kill_all_ || since_interrupt_s_ > options_.launcher.grace_s) cancel(/*pending_only=*/false);
+      if (book_.out_of_patience()) cancel(/*pending_only=*/false);
       if (since_results.elapsed_s() >= kResultsEveryS) {
         since_results.restart();
         collect_results();
       }
-      const double poll_s = stopping_ ? std::min(1.0, options_.launcher.slurm.poll_s) : options_.launcher.slurm.poll_s;
+      const double poll_s =
+          book_.stopping() ? std::min(1.0, options_.launcher.slurm.poll_s) : options_.launcher.slurm.poll_s;
       if (look_now || since_queue.elapsed_s() >= poll_s) {
         look_now = false;
         look_at_queue();
@@ -168,8 +160,7 @@ class SlurmExecutor {
       show();
       if (!open_.empty()) inbox.wait(kTickMs);
     }
-    finish();
-    return std::move(outcome_);
+    return book_.finish();
   }
 
  private:
@@ -182,7 +173,7 @@ class SlurmExecutor {
     int64_t repeats = 0;    // submissions after a crash
   };
 
-  const PlannedTrial& trial(size_t index) const { return plan_.trials[index]; }
+  const PlannedTrial& trial(size_t index) const { return book_.trial(index); }
 
   /// Takes over what an earlier driver submitted.
   void attach() {
@@ -238,30 +229,10 @@ class SlurmExecutor {
       task.running = false;
       task.looks_missing = 0;
     }
-    journal_.write("slurm.submitted", {{"array", std::to_string(array)},
-                                       {"submission", std::to_string(number)},
-                                       {"trials", std::to_string(indices.size())}});
+    book_.journal.write("slurm.submitted", {{"array", std::to_string(array)},
+                                            {"submission", std::to_string(number)},
+                                            {"trials", std::to_string(indices.size())}});
     log_info("submitted {} trial(s) as Slurm array {}", indices.size(), array);
-  }
-
-  void stop(const std::string& why) {
-    if (stopping_) return;
-    stopping_ = true;
-    journal_.write("run.stopping", {{"why", why}});
-    options_.on_event({.kind = Event::Kind::kStopping, .detail = why});
-    cancel(/*pending_only=*/true);
-  }
-
-  void interrupt(int number) {
-    if (outcome_.signal != 0) {
-      kill_all_ = true;
-      return;
-    }
-    outcome_.signal = number == SIGHUP ? SIGTERM : number;
-    stop(
-        fmt::format("{}: waiting tasks are cancelled, running ones have {:.0f} s to finish, a second signal cancels "
-                    "them",
-                    number == SIGINT ? "interrupted" : "asked to end", options_.launcher.grace_s));
   }
 
   void cancel(bool pending_only) {
@@ -294,8 +265,7 @@ class SlurmExecutor {
     Task& task = open_.at(index);
     if (state.kind == TrialState::Kind::kCompleted) {
       scan_.trials[index] = state;
-      ++outcome_.progress.num_completed;
-      durations_s_.push_back(state.sidecar->duration_s);
+      book_.completed(state.sidecar->duration_s);
       close(index, Event::Kind::kCompleted, {.status = "completed"}, state.sidecar->duration_s);
       return true;
     }
@@ -312,23 +282,20 @@ class SlurmExecutor {
 
   void close(size_t index, Event::Kind kind, Verdict verdict, double duration_s) {
     const int64_t attempt = scan_.trials[index].sidecar ? scan_.trials[index].sidecar->attempt : 1;
-    journal_.write("trial.ended", {{"id", trial(index).id},
-                                   {"task", open_.at(index).task ? open_.at(index).task->str() : ""},
-                                   {"status", verdict.status},
-                                   {"class", verdict.failure_class},
-                                   {"message", verdict.message}});
+    book_.journal.write("trial.ended", {{"id", trial(index).id},
+                                        {"task", open_.at(index).task ? open_.at(index).task->str() : ""},
+                                        {"status", verdict.status},
+                                        {"class", verdict.failure_class},
+                                        {"message", verdict.message}});
     open_.erase(index);
     options_.on_event(
         {.kind = kind, .index = index, .attempt = attempt, .duration_s = duration_s, .verdict = std::move(verdict)});
   }
 
   void failed(size_t index, Verdict verdict) {
-    ++outcome_.progress.num_failed;
+    ++book_.outcome.progress.num_failed;
     close(index, Event::Kind::kFailed, std::move(verdict), 0);
-    if (options_.fail_fast > 0 && outcome_.progress.num_failed >= static_cast<size_t>(options_.fail_fast)) {
-      stopped_by_failures_ = true;
-      stop(fmt::format("--fail-fast: {} trial(s) failed", outcome_.progress.num_failed));
-    }
+    book_.check_failures();
   }
 
   void look_at_queue() {
@@ -362,7 +329,7 @@ class SlurmExecutor {
       if (trial_is_running(out_, trial(index).id)) continue;  // the queue is wrong or late; its lock is not
       if (left_without_result(index)) again.push_back(index);
     }
-    if (!again.empty() && !stopping_) submit_open();
+    if (!again.empty() && !book_.stopping()) submit_open();
   }
 
   /// A task that is neither in the queue nor has left a result. @return whether it is to be submitted again
@@ -387,7 +354,7 @@ class SlurmExecutor {
     if (trial_state(planned, out_, Verify::kHashes).kind == TrialState::Kind::kDamaged) {
       quarantine(planned, out_, files_);  // half of a publication, and nobody at it any more
     }
-    if (stopping_) {
+    if (book_.stopping()) {
       close(index, Event::Kind::kCancelled, {.status = "cancelled", .failure_class = "cancelled"}, 0);
       return false;
     }
@@ -412,13 +379,11 @@ class SlurmExecutor {
       verdict.message = fmt::format("Slurm task {} ran out of memory; raise exp.launcher.slurm.mem", where);
     } else if (verdict.exit_code == static_cast<int64_t>(ExitCode::kStorage)) {
       const auto tail = tail_of(out_.slurm_dir() / "logs" / (where + ".log"), 1);
-      if (outcome_.storage_problem.empty()) {
-        outcome_.storage_problem =
-            fmt::format("trial {}: {}; {}", planned.id.substr(0, 12),
-                        tail.empty() ? "its task could not write" : tail.back(), results::free_space_text(out_.root));
-      }
+      const std::string problem =
+          fmt::format("trial {}: {}; {}", planned.id.substr(0, 12),
+                      tail.empty() ? "its task could not write" : tail.back(), results::free_space_text(out_.root));
       close(index, Event::Kind::kCancelled, {.status = "cancelled", .failure_class = "storage"}, 0);
-      stop("storage: " + outcome_.storage_problem);
+      book_.storage_failed(problem);
       return false;
     } else {
       const int64_t allowed = options_.launcher.retries >= 0 ? options_.launcher.retries : 1;
@@ -448,77 +413,37 @@ class SlurmExecutor {
   void publish_failure(size_t index, const Verdict& verdict) {
     const PlannedTrial& planned = trial(index);
     const TrialState now = trial_state(planned, out_, Verify::kSizes);
-    results::Sidecar sidecar;
-    sidecar.id = planned.id;
-    sidecar.name = planned.name;
-    sidecar.overrides = planned.overrides;
-    sidecar.status = verdict.status;
-    sidecar.failure_class = verdict.failure_class;
-    sidecar.message = verdict.message;
-    sidecar.attempt = std::max<int64_t>(1, now.attempts);
-    sidecar.exit_code = verdict.exit_code;
-    sidecar.signal = verdict.signal;
-    sidecar.build_id = options_.build_id;
+    results::Sidecar sidecar = book_.failure_of(index, verdict, std::max<int64_t>(1, now.attempts));
     if (now.attempts > 0)
       sidecar.log_tail = tail_of(out_.attempt_dir(planned.id, now.attempts) / "stderr.log", kTailLines);
-    try {
-      results::publish_failure(sidecar, out_.results_dir(), files_);
-      scan_.trials[index].kind = TrialState::Kind::kFailed;
-      scan_.trials[index].sidecar = sidecar;
-    } catch (const StorageError& error) {
-      if (outcome_.storage_problem.empty()) outcome_.storage_problem = error.what();
-      stop("storage: " + outcome_.storage_problem);
-    }
+    book_.publish_failure(index, sidecar);
     failed(index, verdict);
   }
 
   void show() {
-    Progress& progress = outcome_.progress;
-    progress.running.clear();
+    std::vector<RunningTrial>& running = book_.outcome.progress.running;
+    running.clear();
     for (auto& [index, task] : open_) {
       if (!task.running) continue;
       RunningTrial shown{.index = index, .attempt = task.attempts_before + 1, .elapsed_s = task.running_s};
       while (fs::exists(out_.attempt_dir(trial(index).id, shown.attempt + 1))) ++shown.attempt;  // requeued
       if (const auto beat = read_heartbeat(out_.attempt_dir(trial(index).id, shown.attempt))) shown.beat = *beat;
-      progress.running.push_back(std::move(shown));
+      running.push_back(std::move(shown));
     }
-    if (!durations_s_.empty()) {
-      std::vector<double> sorted = durations_s_;
-      std::nth_element(sorted.begin(), sorted.begin() + static_cast<long>(sorted.size() / 2), sorted.end());
-      progress.median_trial_s = sorted[sorted.size() / 2];
-    }
-    options_.on_tick(progress);
+    book_.show();
   }
 
-  void finish() {
-    if (!outcome_.storage_problem.empty()) {
-      outcome_.exit_code = ExitCode::kStorage;
-    } else if (stopped_by_failures_) {
-      outcome_.exit_code = ExitCode::kStopped;
-    } else if (outcome_.progress.num_failed > 0) {
-      outcome_.exit_code = ExitCode::kFailedTrials;
-    }
-    journal_.write("run.ended", {{"completed", std::to_string(outcome_.progress.num_completed)},
-                                 {"failed", std::to_string(outcome_.progress.num_failed)},
-                                 {"exit_code", std::to_string(static_cast<int>(outcome_.exit_code))},
-                                 {"signal", std::to_string(outcome_.signal)}});
-  }
-
-  const Plan& plan_;
   const OutFolder& out_;
   Scan& scan_;
   const ExecuteOptions& options_;
   const SlurmRun& run_;
   results::FileSystem& files_;
-  Journal journal_;
+  RunBook book_;
   SlurmClient client_;
   int64_t max_array_ = 1;
   std::map<std::string, size_t> index_of_;
   std::map<size_t, Task> open_;  // trials without a result, in plan order
-  std::vector<double> durations_s_;
-  bool stopping_ = false, kill_all_ = false, cancelled_all_ = false, stopped_by_failures_ = false, silent_ = false;
-  double since_interrupt_s_ = 0;
-  Outcome outcome_;
+  bool cancelled_all_ = false, silent_ = false;
 };
 
 }  // namespace
