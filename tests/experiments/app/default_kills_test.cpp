@@ -22,16 +22,12 @@
 #include "framework/plan/scan.h"
 #include "framework/results/publish.h"
 #include "tests/experiments/app/driver_process.h"
+#include "tests/experiments/app/kills.h"
 
 namespace aqlm_exp::app {
 namespace {
 
 namespace fs = std::filesystem;
-
-int64_t number_from(const char* name, int64_t fallback) {
-  const char* text = std::getenv(name);
-  return text != nullptr && *text != '\0' ? std::atoll(text) : fallback;
-}
 
 /// The real worker: the environment of the tests' drivers names the synthetic one.
 std::vector<std::string> command(const std::string& out, bool whole) {
@@ -45,15 +41,6 @@ std::vector<std::string> command(const std::string& out, bool whole) {
   }
   words.insert(words.end(), {"exp.launcher.backoff_s=0.1", "-o", out, "--progress", "none", "-q"});
   return words;
-}
-
-std::map<std::string, std::string> deterministic_parts(const fs::path& root) {
-  std::map<std::string, std::string> parts;
-  const plan::OutFolder out{root};
-  for (const plan::PlannedTrial& trial : plan::load_plan(out.plan_file()).trials) {
-    parts[trial.id] = results::deterministic_text(results::read_published(out.results_dir(), trial.id));
-  }
-  return parts;
 }
 
 TEST(DefaultSweepKills, LeaveTheResultsOfAnUninterruptedRun) {

@@ -22,6 +22,24 @@ struct Finished {
   std::string out, err;
 };
 
+/// In a forked child: becomes the driver in `folder`, with the synthetic worker unless AQLM_EXP_TEST_REAL_WORKER is
+/// set.
+[[noreturn]] inline void become_driver(const std::filesystem::path& folder, const std::vector<std::string>& arguments) {
+  if (std::getenv("AQLM_EXP_TEST_REAL_WORKER") == nullptr) {
+    ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
+    ::setenv("AQLM_EXP_HEARTBEAT_S", "0.2", 1);
+    ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
+  }
+  if (::chdir(folder.c_str()) != 0) ::_exit(99);
+  std::vector<std::string> words = {AQLM_EXP_DRIVER};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execv(argv[0], argv.data());
+  ::_exit(98);
+}
+
 /// A driver process. stdout and stderr go to files in `scratch`.
 class Driver {
  public:
@@ -33,22 +51,10 @@ class Driver {
     err_ = stem + ".err";
     pid_ = ::fork();
     if (pid_ == 0) {
-      if (std::getenv("AQLM_EXP_TEST_REAL_WORKER") == nullptr) {
-        ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
-        ::setenv("AQLM_EXP_HEARTBEAT_S", "0.2", 1);
-        ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
-      }
-      if (::chdir(folder.c_str()) != 0) ::_exit(99);
       ::dup2(::open("/dev/null", O_RDONLY), 0);
       ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), 1);
       ::dup2(::open(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), 2);
-      std::vector<std::string> words = {AQLM_EXP_DRIVER};
-      words.insert(words.end(), arguments.begin(), arguments.end());
-      std::vector<char*> argv;
-      for (std::string& word : words) argv.push_back(word.data());
-      argv.push_back(nullptr);
-      ::execv(argv[0], argv.data());
-      ::_exit(98);
+      become_driver(folder, arguments);
     }
   }
   Driver(const Driver&) = delete;

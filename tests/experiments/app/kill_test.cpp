@@ -13,6 +13,7 @@
 #include "framework/plan/scan.h"
 #include "framework/results/publish.h"
 #include "tests/experiments/app/driver_process.h"
+#include "tests/experiments/app/kills.h"
 
 namespace aqlm_exp::app {
 namespace {
@@ -22,21 +23,6 @@ namespace fs = std::filesystem;
 constexpr const char* kTwelve =
     "job: {behaviour: ok, seconds: 0.5, value: 0}\n"
     "exp: {sweep: {params: {job.value: \"range(12)\"}}, launcher: {workers: 4, backoff_s: 0.05}}\n";
-
-int64_t number_from(const char* name, int64_t fallback) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::atoll(text) : fallback;
-}
-
-/// Deterministic part of every result, by trial.
-std::map<std::string, std::string> deterministic_parts(const fs::path& root) {
-  std::map<std::string, std::string> parts;
-  const plan::OutFolder out{root};
-  for (const plan::PlannedTrial& trial : plan::load_plan(out.plan_file()).trials) {
-    parts[trial.id] = results::deterministic_text(results::read_published(out.results_dir(), trial.id));
-  }
-  return parts;
-}
 
 TEST(RandomKills, LeaveTheResultsOfAnUninterruptedRun) {
   const int64_t num_kills = number_from("AQLM_EXP_KILLS", 200);

@@ -58,18 +58,8 @@ class OnTerminal {
     winsize size{.ws_row = 24, .ws_col = 100, .ws_xpixel = 0, .ws_ypixel = 0};
     pid_ = ::forkpty(&master_, nullptr, nullptr, &size);
     if (pid_ == 0) {
-      ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
-      ::setenv("AQLM_EXP_HEARTBEAT_S", "0.2", 1);
-      ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
       ::setenv("TERM", "xterm", 1);
-      if (::chdir(folder.c_str()) != 0) ::_exit(99);
-      std::vector<std::string> words = {AQLM_EXP_DRIVER};
-      words.insert(words.end(), arguments.begin(), arguments.end());
-      std::vector<char*> argv;
-      for (std::string& word : words) argv.push_back(word.data());
-      argv.push_back(nullptr);
-      ::execv(argv[0], argv.data());
-      ::_exit(98);
+      become_driver(folder, arguments);
     }
     reader_ = std::thread([this] {
       char bytes[4096];
@@ -128,13 +118,7 @@ TEST_F(Surroundings, AClosedTerminalIsLikeSigterm) {
   write_config("{behaviour: ok, seconds: 1, value: 0}", "job.value: \"0,1\"");
   int master = -1;
   const pid_t pid = ::forkpty(&master, nullptr, nullptr, nullptr);
-  if (pid == 0) {
-    ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
-    ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
-    if (::chdir(dir_.path().c_str()) != 0) ::_exit(99);
-    ::execl(AQLM_EXP_DRIVER, AQLM_EXP_DRIVER, "run", "s.yaml", "-o", "out", nullptr);
-    ::_exit(98);
-  }
+  if (pid == 0) become_driver(dir_.path(), {"run", "s.yaml", "-o", "out"});
   wait_until_started("out");
   ::close(master);  // SIGHUP, and every write to the terminal fails from now on
   int status = 0;
@@ -149,13 +133,7 @@ TEST_F(Surroundings, ADetachedRunGoesOnWithoutItsTerminal) {
   write_config("{behaviour: ok, seconds: 0.7, value: 0}", "job.value: \"0,1,2\"");
   int master = -1;
   const pid_t pid = ::forkpty(&master, nullptr, nullptr, nullptr);
-  if (pid == 0) {
-    ::setenv("AQLM_EXP_TRIAL", AQLM_EXP_SYNTHETIC_WORKER, 1);
-    ::setenv("AQLM_EXP_HOME", AQLM_EXP_TEST_HOME, 1);
-    if (::chdir(dir_.path().c_str()) != 0) ::_exit(99);
-    ::execl(AQLM_EXP_DRIVER, AQLM_EXP_DRIVER, "run", "s.yaml", "-o", "out", "--detach", nullptr);
-    ::_exit(98);
-  }
+  if (pid == 0) become_driver(dir_.path(), {"run", "s.yaml", "-o", "out", "--detach"});
   int status = 0;
   ::waitpid(pid, &status, 0);
   EXPECT_EQ(WEXITSTATUS(status), 0);

@@ -7,24 +7,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 
-#include "framework/base/error.h"
+#include "tests/framework/base/code_of.h"
 
 namespace aqlm_exp::checkpoint {
-
-/// The code of the DataError that `use` throws; "none" if it throws nothing.
-inline std::string code_of(const std::function<void()>& use) {
-  try {
-    use();
-  } catch (const DataError& error) {
-    return error.code();
-  }
-  return "none";
-}
 
 /// Length prefix, header, data.
 inline std::string container(const std::string& header, const std::string& data = "") {

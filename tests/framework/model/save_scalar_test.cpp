@@ -16,6 +16,7 @@
 #include "framework/scalar/hqq.h"
 #include "framework/scalar/scalar_weight.h"
 #include "tests/framework/model/quantised_families.h"
+#include "tests/framework/model/rounded_codes.h"
 #include "tests/framework/support/layers.h"
 
 namespace aqlm_exp::model {
@@ -26,24 +27,12 @@ using test::family_folder;
 
 constexpr const char* kFamily = "llama-bias-llama3";  // hidden 32, heads 4 x 12, MLP 40, biases everywhere
 
-using Make = std::function<scalar::ScalarCode(const at::Tensor& weight)>;
-
 Model quantised(const std::string& method, const Make& make, const std::string& family = kFamily) {
   Model model = load_model(family_folder(family), at::kCPU);
   for (Linear* linear : model.linears()) {
     linear->weight = std::make_shared<scalar::ScalarWeight>(make(linear->weight->dequantise()), method);
   }
   return model;
-}
-
-Make grid(int64_t nbits, int64_t group_size, bool symmetric = false, scalar::GridKind kind = scalar::GridKind::kGptq) {
-  return [=](const at::Tensor& weight) {
-    scalar::GridOptions options;
-    options.kind = kind;
-    options.nbits = nbits;
-    options.symmetric = symmetric;
-    return scalar::rtn(weight, group_size, options);
-  };
 }
 
 class SaveScalar : public testing::Test {

@@ -15,6 +15,7 @@
 #include "framework/scalar/grid.h"
 #include "framework/scalar/hqq.h"
 #include "framework/scalar/scalar_weight.h"
+#include "tests/framework/model/rounded_codes.h"
 #include "tests/framework/support/models.h"
 
 namespace aqlm_exp::model {
@@ -22,22 +23,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using Make = std::function<scalar::ScalarCode(const at::Tensor& weight)>;
-
-Make grid(scalar::GridKind kind, int64_t nbits, int64_t group_size, bool symmetric = false) {
-  return [=](const at::Tensor& weight) {
-    scalar::GridOptions options;
-    options.kind = kind;
-    options.nbits = nbits;
-    options.symmetric = symmetric;
-    return scalar::rtn(weight, group_size, options);
-  };
-}
-
 /// As calibrated act-order leaves it: groups of columns that do not lie side by side.
 Make act_order(int64_t nbits, int64_t group_size) {
   return [=](const at::Tensor& weight) {
-    scalar::ScalarCode code = grid(scalar::GridKind::kGptq, nbits, group_size)(weight);
+    scalar::ScalarCode code = grid(nbits, group_size)(weight);
     const int64_t columns = weight.size(1), groups = columns / group_size;
     code.g_idx = (at::arange(columns) * 5).remainder(groups).to(at::kInt);
     return code;
@@ -71,13 +60,13 @@ std::vector<Case> cases() {
     return Case{name, "gptq", "AQLM_EXP_GPTQMODEL_PYTHON", kGptqModel, ScalarFormat::kGptq, std::move(make)};
   };
   using scalar::GridKind;
-  std::vector<Case> all = {
-      gptq("gptq_4bits", grid(GridKind::kGptq, 4, 32)),
-      gptq("gptq_4bits_symmetric", grid(GridKind::kGptq, 4, 32, true)),
-      gptq("gptq_3bits", grid(GridKind::kGptq, 3, 32)),
-      gptq("gptq_8bits", grid(GridKind::kGptq, 8, -1)),
-      gptq("gptq_2bits_act_order", act_order(2, 32)),
-      {"awq_4bits", "awq", "AQLM_EXP_GPTQMODEL_PYTHON", kGptqModel, ScalarFormat::kAwq, grid(GridKind::kAwq, 4, 32)}};
+  std::vector<Case> all = {gptq("gptq_4bits", grid(4, 32)),
+                           gptq("gptq_4bits_symmetric", grid(4, 32, true)),
+                           gptq("gptq_3bits", grid(3, 32)),
+                           gptq("gptq_8bits", grid(8, -1)),
+                           gptq("gptq_2bits_act_order", act_order(2, 32)),
+                           {"awq_4bits", "awq", "AQLM_EXP_GPTQMODEL_PYTHON", kGptqModel, ScalarFormat::kAwq,
+                            grid(4, 32, false, GridKind::kAwq)}};
   for (const int64_t nbits : {1, 2, 3, 4, 8}) {
     all.push_back({fmt::format("hqq_{}bits", nbits), "hqq", "AQLM_EXP_HQQ_PYTHON", kHqq, ScalarFormat::kHqq,
                    hqq(nbits, nbits == 4 ? 0 : 1)});

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "framework/base/error.h"
+#include "tests/framework/base/code_of.h"
 #include "tests/framework/text/cpu_time.h"
 
 namespace aqlm_exp::text {
@@ -19,14 +20,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string code_of(const std::function<void()>& use) {
-  try {
-    use();
-  } catch (const DataError& error) {
-    return error.code();
-  }
-  return "none";
-}
 std::string render_code(const std::string& source) {
   return code_of([&] { ChatTemplate::parse(source, "t").render(Json::object(), 0); });
 }

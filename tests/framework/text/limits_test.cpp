@@ -9,18 +9,10 @@
 #include "framework/text/bpe.h"
 #include "framework/text/tokenizer.h"
 #include "framework/text/vocabulary.h"
+#include "tests/framework/base/code_of.h"
 
 namespace aqlm_exp::text {
 namespace {
-
-std::string code_of(const std::function<void()>& use) {
-  try {
-    use();
-  } catch (const DataError& error) {
-    return error.code();
-  }
-  return "none";
-}
 
 TEST(TokenizerLoad, MergesAndTokensAreCounted) {
   std::string text = R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [0)";

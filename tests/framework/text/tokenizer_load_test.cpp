@@ -10,6 +10,7 @@
 
 #include "framework/base/error.h"
 #include "framework/text/tokenizer.h"
+#include "tests/framework/base/code_of.h"
 #include "tests/framework/results/temp_dir.h"
 #include "tests/framework/text/cpu_time.h"
 
@@ -23,14 +24,6 @@ Json small() {
   return Json::parse(
       R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, "ab": 4, "abc": 5, "<unk>": 6},
     "merges": [["a", "b"], ["ab", "c"]], "unk_token": "<unk>"}, "added_tokens": [{"id": 7, "content": "<s>", "special": true}]})");
-}
-std::string code_of(const std::function<void()>& use) {
-  try {
-    use();
-  } catch (const DataError& error) {
-    return error.code();
-  }
-  return "none";
 }
 std::string verdict(const Json& json) {
   return code_of([&] { Tokenizer::parse(json.dump(), "tokenizer.json"); });

@@ -8,10 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/base/rng.h"
-#include "framework/config/check.h"
-#include "framework/trial/run_trial.h"
-#include "framework/trial/trial_spec.h"
 #include "tests/framework/results/temp_dir.h"
+#include "tests/framework/trial/run_json.h"
 
 namespace aqlm_exp::trial {
 namespace {
@@ -52,12 +50,7 @@ class ExpertsTest : public testing::Test {
     json["calibration"].update({{"path", text()}, {"num_samples", kSamples}, {"seq_len", kSeqLen}});
     json["eval"] = {{"path", text()}, {"seq_len", 32}, {"max_windows", 3}};
     json["speed"] = {{"enabled", false}};
-    std::vector<config::Problem> problems;
-    plan::PlannedTrial trial;
-    trial.id = std::string(64, 'a');
-    trial.tree = config::check(config::from_json(json.dump(), "test"), trial_schema(), problems);
-    EXPECT_TRUE(problems.empty()) << config::problems_to_text(problems);
-    return run_trial(trial, {});
+    return run_json(json);
   }
   std::string text() const { return (dir_.path() / "text.txt").string(); }
 

@@ -8,11 +8,9 @@
 #include <numeric>
 
 #include "framework/base/error.h"
-#include "framework/config/check.h"
-#include "framework/trial/run_trial.h"
-#include "framework/trial/trial_spec.h"
 #include "tests/framework/results/temp_dir.h"
 #include "tests/framework/support/models.h"
+#include "tests/framework/trial/run_json.h"
 
 namespace aqlm_exp::trial {
 namespace {
@@ -29,12 +27,7 @@ class QualityTest : public testing::Test {
     json["eval"]["seq_len"] = 128;
     json["eval"]["max_windows"] = 2;
     json["speed"] = {{"enabled", false}};
-    std::vector<config::Problem> problems;
-    plan::PlannedTrial trial;
-    trial.id = std::string(64, 'a');
-    trial.tree = config::check(config::from_json(json.dump(), "test"), trial_schema(), problems);
-    EXPECT_TRUE(problems.empty()) << config::problems_to_text(problems);
-    return run_trial(trial, {});
+    return run_json(json);
   }
   static double value(const results::TrialRecord& record, const std::string& name) {
     const results::Metric* metric = record.find_metric(name);
