@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "framework/config/compose.h"
 #include "framework/plan/out_folder.h"
+#include "framework/plan/plan_config.h"
 #include "framework/plan/plan_file.h"
 #include "framework/plan/settings.h"
 
@@ -33,26 +33,13 @@ struct LoadedSweep {
   plan::ExpSettings settings;
   std::vector<std::string> warnings;
 };
-struct LoadRequest {
-  std::string file;  ///< a path, or "builtin:configs/..."
-  std::vector<std::string> overrides;
-  std::vector<std::string> config_dirs;
-  size_t max_trials = 10000;
-  config::YamlLimits limits;
-  bool trust_fingerprints = true;
-  std::vector<std::string> command_line;
-};
-LoadedSweep load_sweep(const LoadRequest& request);
+LoadedSweep load_sweep(const plan::ConfigRequest& request);
 
 /// Opens OUT of an existing sweep. @throws DataError when it holds no plan
 plan::Plan open_out(const plan::OutFolder& out);
 
 /// The trial that a name or a prefix of an id means. @throws UsageError when none or several do
 const plan::PlannedTrial& find_trial(const plan::Plan& plan, const std::string& text);
-
-/// A word for a POSIX shell.
-std::string shell_quoted(const std::string& word);
-std::string shell_command(const std::vector<std::string>& words);
 
 /// Rebuilds OUT/sweep.h5 if its sources changed; prints what was left out.
 void merge_out(const plan::OutFolder& out, const plan::Plan& plan);

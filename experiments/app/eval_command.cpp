@@ -7,14 +7,13 @@
 
 #include "experiments/app/json_output.h"
 #include "experiments/app/trial_commands.h"
-#include "framework/backend/backend.h"
 #include "framework/base/error.h"
-#include "framework/config/reader.h"
 #include "framework/eval/evaluate.h"
 #include "framework/model/model.h"
 #include "framework/statistics/paired.h"
 #include "framework/text/tokenizer.h"
 #include "framework/trial/device.h"
+#include "framework/trial/usable_model.h"
 
 namespace aqlm_exp::app {
 namespace {
@@ -37,9 +36,7 @@ struct Row {
 
 model::Model load(const std::string& folder, at::Device device) {
   model::Model model = model::load_model(folder, device);
-  config::Node empty = config::Node::map();
-  config::Reader reader(empty);
-  model.prepare(*backend::backends().find("dense")->maker(reader));
+  model.prepare(*trial::backend_named("dense"));
   return model;
 }
 
@@ -165,6 +162,9 @@ void write_token_losses(const std::string& path, const std::vector<Row>& rows) {
 }
 
 void evaluate(const EvalArguments& arguments) {
+  if (arguments.noise_floor && arguments.reference.empty()) {
+    throw UsageError("--noise-floor: needs --reference MODEL, whose bfloat16 noise it measures");
+  }
   const at::Device device = trial::open_device(arguments.device);
   const std::vector<eval::Convention> conventions = conventions_of(arguments);
   std::optional<model::Model> original;
@@ -191,7 +191,6 @@ void evaluate(const EvalArguments& arguments) {
     }
   }
   if (arguments.noise_floor) {
-    if (!original) throw UsageError("--noise-floor: needs --reference MODEL, whose bfloat16 noise it measures");
     for (const eval::Convention& convention : conventions) {
       const auto reference = eval::logits_from_model(*original);
       rows.push_back({arguments.reference + " with bfloat16 linears", convention, static_cast<int64_t>(text.ids.size()),

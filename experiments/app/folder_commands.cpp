@@ -22,6 +22,7 @@
 #include "experiments/app/worker_program.h"
 #include "framework/base/error.h"
 #include "framework/base/log.h"
+#include "framework/plan/command.h"
 #include "framework/plan/execute.h"
 #include "framework/plan/prepare.h"
 #include "framework/plan/scan.h"
@@ -337,7 +338,7 @@ void add_folder_commands(CLI::App& app, int& exit_code) {
       const plan::Plan plan = open_out({arguments->out});
       const std::vector<std::string> words = repro_words(plan, find_trial(plan, arguments->trial));
       if (arguments->yes) run_words(words);
-      print(shell_command(words) + "\n");
+      print(plan::shell_command(words) + "\n");
     });
   }
 }

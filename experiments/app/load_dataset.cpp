@@ -7,6 +7,7 @@
 #include "experiments/app/driver_commands.h"
 #include "framework/base/build_info.h"
 #include "framework/base/error.h"
+#include "framework/plan/command.h"
 #include "framework/plan/scan.h"
 #include "framework/plan/settings.h"
 #include "framework/results/publish.h"
@@ -33,7 +34,7 @@ analysis::TrialRow load_row(const plan::Plan& plan, const plan::PlannedTrial& tr
   row.source = out.root.string();
   row.repeat = trial.repeat;
   row.overrides = trial.overrides;
-  row.command = shell_command(repro_words(plan, trial));
+  row.command = plan::shell_command(repro_words(plan, trial));
   // Sizes only: reading the result compares its hash anyway.
   const plan::TrialState state = plan::trial_state(trial, out, plan::Verify::kSizes);
   row.attempt = state.attempts;
@@ -101,7 +102,7 @@ analysis::Dataset load_dataset(const std::vector<std::string>& folders, const st
     analysis::Source source{.path = folder,
                             .config_file = plan.config_file,
                             .created_utc = plan.created_utc,
-                            .command = shell_command(words),
+                            .command = plan::shell_command(words),
                             .build_id = plan.build_id,
                             .files = {},
                             .num_trials = plan.trials.size()};

@@ -5,9 +5,7 @@
 #include "experiments/app/worker_program.h"
 #include "framework/base/build_info.h"
 #include "framework/base/error.h"
-#include "framework/base/home.h"
 #include "framework/base/log.h"
-#include "framework/plan/build_plan.h"
 #include "framework/plan/scan.h"
 #include "framework/results/merge.h"
 
@@ -15,52 +13,12 @@ namespace aqlm_exp::app {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-constexpr std::string_view kBuiltin = "builtin:";
-
-fs::path config_path(const std::string& text) {
-  fs::path path = text;
-  if (text.rfind(kBuiltin, 0) == 0) path = program_home() / text.substr(kBuiltin.size());
-  if (!fs::is_regular_file(path)) {
-    throw ConfigError(fmt::format("{}: {}; need a YAML file, e.g. builtin:configs/sweep_qwen.yaml", path.string(),
-                                  fs::exists(path) ? "not a regular file" : "there is no such file"),
-                      "D101");
-  }
-  return path;
-}
-
-}  // namespace
-
-LoadedSweep load_sweep(const LoadRequest& request) {
-  const fs::path file = config_path(request.file);
-  config::ComposeRequest compose;
-  compose.file = file;
-  compose.overrides = request.overrides;
-  for (const std::string& folder : request.config_dirs) compose.roots.emplace_back(folder);
-  compose.roots.push_back(program_home() / "configs");
-  compose.max_trials = request.max_trials;
-  compose.limits = request.limits;
-  const config::Sweep sweep = config::expand_sweep(compose);
+LoadedSweep load_sweep(const plan::ConfigRequest& request) {
+  const plan::ExpandedConfig expanded = plan::expand_config(request, "builtin:configs/sweep_qwen.yaml");
   LoadedSweep loaded;
-  loaded.warnings = sweep.warnings;
-  std::vector<config::Problem> problems;
-  loaded.settings = plan::read_exp(sweep.exp, problems);
-  if (!problems.empty()) {
-    if (sweep.sources) sweep.sources->attach(problems);
-    throw config::CompositionError(std::move(problems));
-  }
-  const config::Object schema = trial_schema();
-  plan::PlanRequest plan_request;
-  plan_request.sweep = &sweep;
-  plan_request.schema = &schema;
-  plan_request.paths = {.working_directory = fs::current_path(), .builtin_root = program_home()};
-  plan_request.config_file = file;
-  plan_request.arguments = request.command_line;
-  plan_request.writer = "aqlm-exp " + build_info().version;
-  plan_request.build_id = build_info().build_id;
-  plan_request.trust_fingerprints = request.trust_fingerprints;
-  loaded.plan = plan::build_plan(plan_request);
+  loaded.warnings = expanded.sweep.warnings;
+  loaded.settings = expanded.settings;
+  loaded.plan = plan::plan_config(request, expanded, trial_schema());
   if (loaded.plan.num_merged > 0) {
     loaded.warnings.push_back(
         fmt::format("{} combination(s) are the same trial as another one and were merged", loaded.plan.num_merged));
@@ -86,22 +44,6 @@ const plan::PlannedTrial& find_trial(const plan::Plan& plan, const std::string& 
       fmt::format("trial \"{}\": {} of {} trials have such an id or name; need a unique prefix of an id, "
                   "`aqlm-exp status` lists them",
                   text, found.size(), plan.trials.size()));
-}
-
-std::string shell_quoted(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_not_of(
-                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                          "_-+=./:,@%") == std::string::npos;
-  if (plain) return word;
-  std::string out = "'";
-  for (char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
-std::string shell_command(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : " ") + shell_quoted(word);
-  return text;
 }
 
 void merge_out(const plan::OutFolder& out, const plan::Plan& plan) {

@@ -12,13 +12,10 @@
 #include "framework/base/build_info.h"
 #include "framework/base/error.h"
 #include "framework/base/file.h"
-#include "framework/base/home.h"
 #include "framework/base/log.h"
-#include "framework/config/compose.h"
 #include "framework/generate/generation_config.h"
 #include "framework/model/save.h"
-#include "framework/plan/build_plan.h"
-#include "framework/plan/settings.h"
+#include "framework/plan/plan_config.h"
 #include "framework/results/publish.h"
 #include "framework/trial/device.h"
 #include "framework/trial/run_trial.h"
@@ -58,51 +55,23 @@ class ProgressLine {
 struct Setting {
   plan::PlannedTrial trial;
   plan::ExpSettings settings;
-  std::string shown;  ///< "aqlm 2x8 g8"
 };
 
-fs::path config_path(const std::string& text) {
-  constexpr std::string_view kBuiltin = "builtin:";
-  fs::path path = text;
-  if (text.rfind(kBuiltin, 0) == 0) path = program_home() / text.substr(kBuiltin.size());
-  if (!fs::is_regular_file(path)) {
-    throw ConfigError(fmt::format("{}: {}; need a YAML file, e.g. builtin:configs/reference_aqlm.yaml", path.string(),
-                                  fs::exists(path) ? "not a regular file" : "there is no such file"),
-                      "D101");
-  }
-  return path;
-}
-
 Setting plan_setting(const Arguments& arguments) {
-  config::ComposeRequest compose;
-  compose.file = config_path(arguments.config);
-  compose.overrides = arguments.overrides;
-  for (const std::string& folder : arguments.config_dirs) compose.roots.emplace_back(folder);
-  compose.roots.push_back(program_home() / "configs");
-  const config::Sweep sweep = config::expand_sweep(compose);
-  if (sweep.points.size() != 1) {
+  const plan::ConfigRequest request{.file = arguments.config,
+                                    .overrides = arguments.overrides,
+                                    .config_dirs = arguments.config_dirs,
+                                    .command_line = arguments.words};
+  const plan::ExpandedConfig expanded = plan::expand_config(request, "builtin:configs/reference_aqlm.yaml");
+  if (expanded.sweep.points.size() != 1) {
     throw ConfigError(
         fmt::format("{}: a sweep of {} settings; quantize takes one: override what varies, or compare all "
                     "of them with `aqlm-exp run {}`",
-                    arguments.config, sweep.points.size(), arguments.config));
+                    arguments.config, expanded.sweep.points.size(), arguments.config));
   }
-  std::vector<config::Problem> problems;
   Setting setting;
-  setting.settings = plan::read_exp(sweep.exp, problems);
-  if (!problems.empty()) {
-    if (sweep.sources) sweep.sources->attach(problems);
-    throw config::CompositionError(std::move(problems));
-  }
-  const config::Object schema = trial::trial_schema();
-  plan::PlanRequest request;
-  request.sweep = &sweep;
-  request.schema = &schema;
-  request.paths = {.working_directory = fs::current_path(), .builtin_root = program_home()};
-  request.config_file = compose.file;
-  request.arguments = arguments.words;
-  request.writer = "aqlm-exp " + build_info().version;
-  request.build_id = build_info().build_id;
-  setting.trial = plan::build_plan(request).trials.at(0);
+  setting.settings = expanded.settings;
+  setting.trial = plan::plan_config(request, expanded, trial::trial_schema()).trials.at(0);
   return setting;
 }
 

@@ -16,6 +16,7 @@
 #include "experiments/app/progress_display.h"
 #include "framework/base/error.h"
 #include "framework/base/file.h"
+#include "framework/plan/command.h"
 #include "framework/base/log.h"
 
 namespace aqlm_exp::app {
@@ -125,7 +126,7 @@ void write_out_report(const plan::OutFolder& out) {
     log_info("report: {}", written.front().string());
   } catch (const Error& error) {
     log_warning("no report: {}; the results are safe, `aqlm-exp report {}` makes it", error.what(),
-                shell_quoted(out.root.string()));
+                plan::shell_quoted(out.root.string()));
   }
 }
 

@@ -26,7 +26,7 @@ namespace aqlm_exp::app {
 namespace {
 
 struct Arguments {
-  LoadRequest load;
+  plan::ConfigRequest load;
   std::string out;
   bool json = false, dry_run = false, extend = false, keep_failed = false, verify_inputs = false;
   bool detach = false, events = false;
@@ -164,7 +164,7 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
   const plan::OutFolder out = out_folder(arguments, loaded);
   std::vector<std::string> words = {"aqlm-exp"};
   words.insert(words.end(), command_line.begin(), command_line.end());
-  const std::string again = shell_command(words);
+  const std::string again = plan::shell_command(words);
   results::make_folders(out.root);
   const bool slurm = loaded.settings.launcher.type == "slurm";
   Detachment detachment(arguments.detach && !slurm, out.root / "driver.log");
@@ -185,7 +185,7 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
     log_info("{}: {} trial(s)", out.root.string(), prepared.plan.trials.size());
   }
   detachment.started(fmt::format("running in the background as pid {}; look on with: aqlm-exp status {} --watch",
-                                 ::getpid(), shell_quoted(out.root.string())));
+                                 ::getpid(), plan::shell_quoted(out.root.string())));
   plan::Outcome outcome;
   {
     EventStream events(prepared.plan, arguments.events);
@@ -220,7 +220,7 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
   if (slurm && arguments.detach) {
     std::erase(words, "--detach");
     log_info("submitted; look on with: aqlm-exp status {}; collect the results with: {}",
-             shell_quoted(out.root.string()), shell_command(words));
+             plan::shell_quoted(out.root.string()), plan::shell_command(words));
     return static_cast<int>(ExitCode::kOk);
   }
   const bool unfinished = outcome.signal != 0 || outcome.exit_code == ExitCode::kStorage;
@@ -239,7 +239,7 @@ int run(Arguments& arguments, const std::vector<std::string>& command_line) {
     log_message(LogLevel::kError, "unfinished; go on with: " + again);
   if (outcome.exit_code == ExitCode::kFailedTrials) {
     log_error("{} trial(s) failed; `aqlm-exp logs {} ID` shows what they wrote, the same command runs them again",
-              prepared.scan.count(plan::TrialState::Kind::kFailed), shell_quoted(out.root.string()));
+              prepared.scan.count(plan::TrialState::Kind::kFailed), plan::shell_quoted(out.root.string()));
   }
   return outcome.signal != 0 ? 128 + outcome.signal : static_cast<int>(outcome.exit_code);
 }

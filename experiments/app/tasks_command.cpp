@@ -3,17 +3,16 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
-#include <fstream>
 
 #include "experiments/app/json_output.h"
 #include "experiments/app/trial_commands.h"
-#include "framework/backend/backend.h"
 #include "framework/base/error.h"
-#include "framework/config/reader.h"
+#include "framework/base/file.h"
 #include "framework/eval/task.h"
 #include "framework/model/model.h"
 #include "framework/text/tokenizer.h"
 #include "framework/trial/device.h"
+#include "framework/trial/usable_model.h"
 
 namespace aqlm_exp::app {
 namespace {
@@ -24,12 +23,6 @@ struct TasksArguments {
   int64_t limit = 0, max_length = 0, batch_tokens = 4096;
   bool add_bos = false, json = false;
 };
-
-void write_file(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary);
-  out << text;
-  if (!out.flush()) throw StorageError(path.string() + ": cannot be written");
-}
 
 void tasks(const TasksArguments& arguments) {
   const at::Device device = trial::open_device(arguments.device);
@@ -47,9 +40,7 @@ void tasks(const TasksArguments& arguments) {
   }
   const text::Tokenizer tokenizer = text::Tokenizer::load(arguments.model);
   model::Model model = model::load_model(arguments.model, device);
-  config::Node empty = config::Node::map();
-  config::Reader reader(empty);
-  model.prepare(*backend::backends().find("dense")->maker(reader));
+  model.prepare(*trial::backend_named("dense"));
   eval::TaskOptions options = eval::task_options(model, tokenizer, arguments.model);
   options.add_special_tokens = arguments.add_bos;
   options.batch_tokens = arguments.batch_tokens;
@@ -60,9 +51,10 @@ void tasks(const TasksArguments& arguments) {
   if (!arguments.output.empty()) {
     const std::filesystem::path folder = arguments.output;
     std::filesystem::create_directories(folder);
-    write_file(folder / "results.json", json.dump(2) + "\n");
+    write_file_atomically(folder / "results.json", json.dump(2) + "\n");
     for (size_t i = 0; i < loaded.size(); ++i) {
-      write_file(folder / ("samples_" + loaded[i].name + ".jsonl"), eval::harness_samples(loaded[i], results[i]));
+      write_file_atomically(folder / ("samples_" + loaded[i].name + ".jsonl"),
+                            eval::harness_samples(loaded[i], results[i]));
     }
   }
   if (arguments.json) {

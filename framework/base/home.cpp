@@ -29,4 +29,10 @@ std::filesystem::path program_home() {
   throw ConfigError("builtin: no folder with configs/ at " + names + "; set AQLM_EXP_HOME to the source tree");
 }
 
+std::filesystem::path named_path(const std::string& text) {
+  constexpr std::string_view kBuiltin = "builtin:";
+  if (text.rfind(kBuiltin, 0) != 0) return text;
+  return program_home() / text.substr(kBuiltin.size());
+}
+
 }  // namespace aqlm_exp

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace aqlm_exp {
 
@@ -9,5 +10,8 @@ namespace aqlm_exp {
 /// from.
 /// @throws ConfigError if none of them has a folder `configs`, naming what was tried
 std::filesystem::path program_home();
+
+/// What a user means by a path: "builtin:REST" is REST in program_home(), anything else stands for itself.
+std::filesystem::path named_path(const std::string& text);
 
 }  // namespace aqlm_exp

@@ -1,4 +1,5 @@
-// Runs another program to its end and takes what it prints: Slurm's tools are asked this way.
+// Command lines: run another program to its end and take what it prints (Slurm's tools are asked this way), or write
+// one down for a shell.
 #pragma once
 
 #include <string>
@@ -18,5 +19,9 @@ CommandResult run_command(const std::vector<std::string>& words, const std::stri
 
 /// Path of a program in PATH; empty when there is none.
 std::string find_program(const std::string& name);
+
+/// A word for a POSIX shell.
+std::string shell_quoted(const std::string& word);
+std::string shell_command(const std::vector<std::string>& words);
 
 }  // namespace aqlm_exp::plan

@@ -12,6 +12,7 @@
 #include "framework/base/log.h"
 #include "framework/base/sha256.h"
 #include "framework/base/timer.h"
+#include "framework/plan/command.h"
 #include "framework/plan/execute.h"
 #include "framework/plan/run_book.h"
 #include "framework/plan/signal_inbox.h"
@@ -83,13 +84,6 @@ std::vector<int64_t> submission_numbers(const OutFolder& out) {
   }
   std::sort(numbers.begin(), numbers.end());
   return numbers;
-}
-
-/// A word for the shell that runs a batch script.
-std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
 }
 
 /// Tasks in the queue, with the trial of each.
@@ -221,7 +215,7 @@ class SlurmExecutor {
     submission.settings = options_.launcher.slurm;
     submission.log_file = (root / "slurm" / "logs" / "%A_%a.log").string();
     submission.script = fmt::format("#!/bin/sh\nexec {} task {} {} \"$SLURM_ARRAY_TASK_ID\"\n",
-                                    quoted(run_.program.string()), quoted(root.string()), number);
+                                    shell_quoted(run_.program.string()), shell_quoted(root.string()), number);
     const int64_t array = client_.submit(submission);
     for (size_t i = 0; i < indices.size(); ++i) {
       Task& task = open_.at(indices[i]);

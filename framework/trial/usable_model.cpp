@@ -21,8 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kBuiltin = "builtin:";
-
 /// "Qwen/Qwen2.5-3B": two words of a hub's alphabet.
 bool looks_like_hub_name(const std::string& text) {
   const size_t slash = text.find('/');
@@ -48,7 +46,18 @@ void check_folder(const fs::path& folder, const std::string& typed) {
                   "J-MISSING");
 }
 
-std::unique_ptr<backend::Backend> backend_named(std::string& name) {
+std::string dtype_text(at::ScalarType type) {
+  return type == at::kFloat ? "float32" : type == at::kHalf ? "float16" : "bfloat16";
+}
+
+}  // namespace
+
+fs::path model_folder(const std::string& text) {
+  const fs::path path = named_path(text);
+  return path.has_filename() ? path : path.parent_path();  // a slash at the end
+}
+
+std::unique_ptr<backend::Backend> backend_named(const std::string& name) {
   const auto& registry = backend::backends();
   const auto* entry = registry.find(name);
   if (entry == nullptr) {
@@ -64,18 +73,6 @@ std::unique_ptr<backend::Backend> backend_named(std::string& name) {
   config::Node empty = config::Node::map();
   config::Reader reader(empty);
   return entry->maker(reader);
-}
-
-std::string dtype_text(at::ScalarType type) {
-  return type == at::kFloat ? "float32" : type == at::kHalf ? "float16" : "bfloat16";
-}
-
-}  // namespace
-
-fs::path model_folder(const std::string& text) {
-  if (text.rfind(kBuiltin, 0) == 0) return program_home() / text.substr(kBuiltin.size());
-  fs::path path = text;
-  return path.has_filename() ? path : path.parent_path();  // a slash at the end
 }
 
 at::ScalarType dtype_named(const std::string& name) {

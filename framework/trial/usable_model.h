@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/backend/backend.h"
 #include "framework/generate/decoder.h"
 #include "framework/generate/memory.h"
 #include "framework/text/tokenizer.h"
@@ -44,6 +45,8 @@ UsableModel load_usable(const UseRequest& request);
 
 /// "builtin:models/x" → the program's own folder; everything else as it is.
 std::filesystem::path model_folder(const std::string& text);
+/// A backend with its defaults. @throws ConfigError for another name, with the nearest ones
+std::unique_ptr<backend::Backend> backend_named(const std::string& name);
 /// @throws ConfigError for another name
 at::ScalarType dtype_named(const std::string& name);
 
