@@ -14,15 +14,13 @@
 #include "framework/method/additive_quantiser.h"
 #include "framework/method/bit_allocation.h"
 #include "framework/method/block_loop.h"
+#include "framework/method/block_moments.h"
 #include "framework/method/method.h"
 #include "framework/method/objective.h"
-#include "framework/method/stage_inputs.h"
 #include "framework/method/token_weights.h"
 
 namespace aqlm_exp::method {
 namespace {
-
-using RoleWeights = std::map<std::string, TokenWeights>;
 
 /// One block on its way: what it gets, what it should give.
 struct BlockJob {
@@ -30,9 +28,7 @@ struct BlockJob {
   model::DecoderBlock& block;
   const model::RotaryEmbedding& rotary;
   const at::Tensor& inputs;                                // [num_samples, seq_len, hidden]
-  const FloatActivations& float_side;                      // undefined tensors where not needed
-  const RoleWeights* weights = nullptr;                    // token weights, or none
-  at::Tensor targets;                                      // of fine-tuning
+  at::Tensor targets = {};                                 // of fine-tuning
   const std::map<std::string, size_t>* choices = nullptr;  // by linear, of allocation.choices; empty: all alike
 };
 
@@ -79,28 +75,36 @@ class Aqlm final : public Method {
     std::vector<RoleWeights> weights;
     if (objective_.token_weights) {
       const StageTimes::Scope scope(context.times, "token_weights");
-      weights = token_weights(original, calibration, objective_.token_weight_clip, context.cache);
+      weights = token_weights(original, calibration, objective_.token_weight, context.cache);
     }
     std::map<std::string, size_t> choices;
     if (target_bits_) choices = allocate(original, calibration, context);
-    FloatActivations float_side;
-    float_side.outputs = objective_.needs_float_model() ? embed_calibration(original, calibration) : at::Tensor();
-    int64_t float_blocks = 0;  // of the original model that float_side.outputs went through
-    for (BlockWalk walk(model, calibration, context); !walk.done(); walk.advance()) {
+    // The float model's side of the block at hand; undefined where not needed.
+    at::Tensor float_inputs = objective_.needs_float_model() ? embed_calibration(original, calibration) : at::Tensor();
+    int64_t float_blocks = 0;  // of the original model that float_inputs went through
+    for (BlockWalk walk(model, calibration, context); !walk.done();) {
       if (calibration.original_activations) walk.statistics();  // the walk goes on from their outputs
-      if (objective_.needs_float_model()) {
+      for (; float_inputs.defined() && float_blocks < walk.index(); ++float_blocks) {  // after a restart
         const StageTimes::Scope scope(context.times, "float_forward");
-        for (; float_blocks <= walk.index(); ++float_blocks) {  // several after a restart
-          float_side = float_activations(*model.rotary, original.blocks[static_cast<size_t>(float_blocks)],
-                                         float_side.outputs, objective_.corrects() && float_blocks == walk.index());
-        }
+        float_inputs = run_block(original.blocks[static_cast<size_t>(float_blocks)], *model.rotary, float_inputs);
       }
-      BlockJob job{walk.index(), walk.block(), *model.rotary, walk.inputs(), float_side, nullptr, {}};
+      BlockJob job{walk.index(), walk.block(), *model.rotary, walk.inputs()};
       job.choices = &choices;
-      if (!weights.empty()) job.weights = &weights[static_cast<size_t>(walk.index())];
-      if (objective_.float_targets) job.targets = float_side.outputs;
-      quantise_block(walk, job, original.blocks[static_cast<size_t>(walk.index())], context);
-      round_block(walk.block());
+      model::DecoderBlock& float_block = original.blocks[static_cast<size_t>(walk.index())];
+      if (is_plain()) {
+        quantise_plain(walk, job, float_block, context);
+        walk.advance();
+        continue;
+      }
+      const RoleWeights* of_block = weights.empty() ? nullptr : &weights[static_cast<size_t>(walk.index())];
+      BlockMoments moments({job.block, float_block, job.rotary, job.inputs, float_inputs}, objective_, of_block,
+                           in_steps(job.block), context.times);
+      quantise_block(job, moments, float_block, context);
+      float_inputs = moments.float_outputs();
+      ++float_blocks;
+      // Without fine-tuning and with stages, nothing has changed since the moments but down_proj, which comes last.
+      const bool has_outputs = !tunes() && objective_.stages && in_steps(job.block) && walk.needs_outputs();
+      walk.advance(has_outputs ? moments.outputs() : at::Tensor());
     }
     double unused_codewords = 0;
     for (const LayerReport& layer : context.layers) unused_codewords += layer.metrics.at("unused_codewords");
@@ -128,104 +132,56 @@ class Aqlm final : public Method {
     }
   }
 
+  bool tunes() const { return finetuner_->is_active() || stage_finetuner_->is_active(); }
+
+  /// Whether moments of a stage can go on from where the stage before ended: fine-tuning would have changed what lies
+  /// before, and experts have stages that no order of steps fits.
+  bool in_steps(const model::DecoderBlock& block) const {
+    return block.moe.empty() && !stage_finetuner_->is_active() && !is_plain();
+  }
+
+  /// Quantises and fine-tunes on the walk's own statistics, which trials can share.
+  void quantise_plain(BlockWalk& walk, BlockJob& job, const model::DecoderBlock& original, Context& context) const {
+    const BlockStatistics& statistics = walk.statistics();
+    job.targets = statistics.outputs;
+    for (model::Linear* linear : job.block.linears()) {
+      quantise_linear(*linear, job, {statistics.xtx.at(linear->role), {}}, original, context);
+    }
+    finetune(*finetuner_, job, "", context);
+    round_block(job.block);
+  }
+
   /// Quantises and fine-tunes.
-  void quantise_block(BlockWalk& walk, BlockJob& job, const model::DecoderBlock& original, Context& context) const {
-    std::vector<Stages> passes;  // stages whose moments come from one forward pass
+  void quantise_block(BlockJob& job, BlockMoments& moments, const model::DecoderBlock& original,
+                      Context& context) const {
+    std::vector<Stages> passes;  // stages whose moments are collected before any of their linears is quantised
     for (const auto& stage : job.block.stages()) {
       if (objective_.stages || passes.empty()) passes.emplace_back();
       passes.back().push_back(stage);
     }
-    const bool tunes = finetuner_->is_active() || stage_finetuner_->is_active();
-    if (tunes && !job.targets.defined() && objective_.stages) {
+    const bool from_block = tunes() && !objective_.float_targets;  // targets are those of the block, still unquantised
+    if (from_block && objective_.stages) {
       const StageTimes::Scope scope(context.times, "forward");
-      job.targets = run_block(job.block, job.rotary, job.inputs);  // still unquantised
+      job.targets = run_block(job.block, job.rotary, job.inputs);
     }
     if (stage_finetuner_->is_active()) own_dense_weights(job.block);
+    if (!tunes()) round_block(job.block);  // norms and biases as the next block will meet them
     size_t first_stage = 0;
     for (size_t pass = 0; pass < passes.size(); ++pass) {
-      const std::map<std::string, Moments> moments =
-          is_plain() ? plain_moments(walk, job) : collect(job, passes[pass], first_stage, tunes, context);
+      const std::map<std::string, Moments> of_pass = moments.collect(passes[pass], first_stage);
       first_stage += passes[pass].size();
+      if (from_block && !objective_.stages) job.targets = moments.outputs();
       for (const auto& stage : passes[pass]) {
         for (model::Linear* linear : stage) {
-          quantise_linear(*linear, job, moments.at(linear->role), original, context);
+          quantise_linear(*linear, job, of_pass.at(linear->role), original, context);
+          if (!tunes()) linear->weight->round_to_storage();
         }
       }
+      if (objective_.float_targets) job.targets = moments.float_outputs();
       if (pass + 1 < passes.size()) finetune(*stage_finetuner_, job, "stage " + std::to_string(pass), context);
     }
     finetune(*finetuner_, job, "", context);
-  }
-
-  /// The walk's own statistics, which trials can share.
-  static std::map<std::string, Moments> plain_moments(BlockWalk& walk, BlockJob& job) {
-    const BlockStatistics& statistics = walk.statistics();
-    job.targets = statistics.outputs;
-    std::map<std::string, Moments> moments;
-    for (const auto& [role, xtx] : statistics.xtx) moments[role] = {xtx, {}};
-    return moments;
-  }
-
-  /// Moments of the inputs of `stages`, by role; without stages of their own also the fine-tuning targets, in one pass.
-  std::map<std::string, Moments> collect(BlockJob& job, const Stages& stages, size_t first_stage, bool tunes,
-                                         Context& context) const {
-    const StageTimes::Scope scope(context.times, "xtx");
-    std::map<std::string, MomentAccumulator> sums;  // by role; linears that share input and weights: by the first's
-    const auto weights_of = [&](const std::string& role, int64_t sample, int64_t count) {
-      if (job.weights == nullptr) return at::Tensor();
-      return job.weights->at(role).weights.slice(0, sample, sample + count);
-    };
-    const bool has_down = corrects_stream(job) && stages.back().front() == &job.block.down_proj;
-    at::Tensor down_inputs;  // of the batch on its way
-    const auto see = [&](size_t stage, int64_t sample, const at::Tensor& x) {
-      const model::Linear* first = stages[stage].front();
-      if (corrects_stream(job) && first == &job.block.o_proj) {
-        const int64_t end = sample + x.size(0);
-        sums[first->role].add_residual(x,
-                                       job.float_side.inputs.slice(0, sample, end) - job.inputs.slice(0, sample, end),
-                                       weights_of(first->role, sample, x.size(0)));
-      }
-      if (has_down && first == &job.block.down_proj) down_inputs = x;
-      at::Tensor float_x;
-      if (objective_.corrects()) {
-        float_x = job.float_side.stage_inputs[first_stage + stage].slice(0, sample, sample + x.size(0));
-      }
-      if (job.weights == nullptr) {
-        sums[stages[stage].front()->role].add(x, float_x);
-        return;
-      }
-      for (const model::Linear* linear : stages[stage]) {
-        sums[linear->role].add(x, float_x, weights_of(linear->role, sample, x.size(0)));
-      }
-    };
-    // With down_proj still unquantised, what the block's output lacks is the error of the stream and of down's inputs.
-    const auto see_outputs = [&](int64_t sample, const at::Tensor& out) {
-      if (!has_down) return;
-      const std::string& role = job.block.down_proj.role;
-      sums[role].add_residual(down_inputs, job.float_side.outputs.slice(0, sample, sample + out.size(0)) - out,
-                              weights_of(role, sample, out.size(0)));
-    };
-    const bool wants_targets = tunes && !job.targets.defined();
-    const at::Tensor outputs =
-        stream_stage_inputs(job.rotary, job.block, job.inputs, stages, wants_targets || has_down, see, see_outputs);
-    if (wants_targets) job.targets = outputs;
-    std::map<std::string, Moments> moments;
-    for (const auto& stage : stages) {
-      const Moments shared = sums.at(stage.front()->role).mean();
-      for (const model::Linear* linear : stage) {
-        moments[linear->role] = job.weights == nullptr ? shared : sums.at(linear->role).mean();
-      }
-    }
-    if (has_down) {  // leaves the error of the stream alone
-      Moments& down = moments.at(job.block.down_proj.role);
-      down.residual =
-          down.residual - at::matmul(job.block.down_proj.weight->dequantise().detach().to(at::kDouble), down.mismatch);
-    }
-    return moments;
-  }
-
-  /// Norms behind attention and MLP (Gemma-2) stand between these linears and the stream: no correction there.
-  bool corrects_stream(const BlockJob& job) const {
-    return objective_.residual > 0.0 && !job.block.has_sandwich_norms();
+    round_block(job.block);
   }
 
   std::map<std::string, size_t> allocate(const model::Model& model, const Calibration& calibration,

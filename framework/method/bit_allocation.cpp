@@ -112,7 +112,7 @@ std::map<std::string, size_t> allocate_linears(
   }
   const StageTimes::Scope scope(context.times, "allocation");
   model::Model original = model.clone();
-  const auto weights = token_weights(original, calibration, std::nullopt, context.cache);
+  const auto weights = token_weights(original, calibration, {}, context.cache);
   at::Tensor inputs = embed_calibration(original, calibration);
   std::vector<std::vector<BitChoice>> curves;
   std::vector<std::string> names;

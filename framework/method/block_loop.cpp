@@ -270,18 +270,18 @@ void BlockWalk::report_experts() {
   }
 }
 
-void BlockWalk::advance() {
+void BlockWalk::advance(const at::Tensor& outputs) {
   report_experts();
   if (context_.checkpoints != nullptr) {
     if (auto state = save_block(block(), before_, index_, context_, num_reported_, num_curves_)) {
       context_.checkpoints->save(index_, std::move(*state));
     }
   }
-  step();
+  step(outputs);
 }
 
 /// To the next block, whose inputs follow from the current one.
-void BlockWalk::step() {
+void BlockWalk::step(const at::Tensor& outputs) {
   report_progress("quantise", index_ + 1, num_blocks_);
   num_reported_ = context_.layers.size();
   num_curves_ = context_.curves.size();
@@ -292,7 +292,7 @@ void BlockWalk::step() {
     } else {
       const StageTimes::Scope scope(context_.times, "forward");
       ++context_.passes.own;
-      inputs_ = run_block(block(), *model_.rotary, inputs_);
+      inputs_ = outputs.defined() ? outputs : run_block(block(), *model_.rotary, inputs_);
       inputs_are_original_ = false;
     }
   }

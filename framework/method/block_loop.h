@@ -93,11 +93,15 @@ class BlockWalk {
   const BlockStatistics& statistics(const Stages& stages = {});
   /// One more pass, through a block some of whose linears are quantised already.
   BlockStatistics statistics_now(const Stages& stages);
+  /// Whether the next block will be given this one's outputs.
+  bool needs_outputs() const { return index_ + 1 < num_blocks_ && !options_.original_inputs; }
   /// The block is finished: checkpoint, progress, inputs of the next one.
-  void advance();
+  /// @param outputs of the finished block, where needs_outputs() and they are known already; otherwise one more pass
+  ///        makes them
+  void advance(const at::Tensor& outputs = {});
 
  private:
-  void step();
+  void step(const at::Tensor& outputs = {});
   void report_experts();
   void restore();
 

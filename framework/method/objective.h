@@ -8,6 +8,7 @@
 #include <string>
 
 #include "framework/config/reader.h"
+#include "framework/method/token_weights.h"
 #include "framework/quant/layer_problem.h"
 
 namespace aqlm_exp::method {
@@ -15,8 +16,8 @@ namespace aqlm_exp::method {
 struct ObjectiveOptions {
   double damping = 0.0;        ///< λ of H / mean(diag H) + λ I; 0: H as it is
   bool token_weights = false;  ///< tokens count by the squared gradient of the loss at the linear's output
-  std::optional<double> token_weight_clip = {};  ///< largest weight a token can have (their mean is 1)
-  double mismatch = 0.0;                         ///< α: part of the inputs' error that the target makes up for
+  TokenWeightOptions token_weight = {};
+  double mismatch = 0.0;           ///< α: part of the inputs' error that the target makes up for
   double residual = 0.0;           ///< β: part of the residual stream's error that o_proj and down_proj make up for
   double mismatch_damping = 0.03;  ///< damping of these corrections, as a part of the mean diagonal
   bool stages = false;             ///< moments afresh for {q,k,v}, {o}, {gate,up}, {down}
@@ -39,7 +40,8 @@ struct Moments {
   at::Tensor residual = {};
 };
 
-/// Accumulates Moments as tokens stream by: float32 products of up to 4096 tokens, float64 sums.
+/// Accumulates Moments as tokens stream by: float32 products of up to 4096 tokens, float64 sums. Of the symmetric xtx
+/// only the part on and above the diagonal is computed, panel by panel.
 class MomentAccumulator {
  public:
   /// @param x [..., in] float32
@@ -54,7 +56,7 @@ class MomentAccumulator {
   int64_t num_tokens() const { return num_tokens_; }
 
  private:
-  at::Tensor xtx_, mismatch_, residual_;  // sums, float64
+  at::Tensor xtx_, mismatch_, residual_;  // sums, float64; of xtx_ what lies below the diagonal means nothing
   int64_t num_tokens_ = 0;
 };
 

@@ -5,10 +5,14 @@
 
 #include <algorithm>
 
+#include "framework/base/error.h"
+
 namespace aqlm_exp::method {
 namespace {
 
 constexpr int64_t kTokensAtATime = 4096;  // in one forward pass of a block: bounds the memory of attention and MLP
+
+int64_t samples_at_a_time(const at::Tensor& inputs) { return std::max<int64_t>(1, kTokensAtATime / inputs.size(1)); }
 
 /// Thrown by an observer to leave a forward pass whose rest nobody needs.
 struct LastStageSeen {};
@@ -43,7 +47,7 @@ at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::Deco
     };
   }
   at::Tensor outputs = want_outputs ? at::empty_like(inputs) : at::Tensor();
-  const int64_t step = std::max<int64_t>(1, kTokensAtATime / inputs.size(1));
+  const int64_t step = samples_at_a_time(inputs);
   for (; sample < inputs.size(0); sample += step) {
     const int64_t end = std::min(inputs.size(0), sample + step);
     try {
@@ -56,10 +60,56 @@ at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::Deco
   return outputs;
 }
 
+StagedPass::StagedPass(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, at::Tensor inputs)
+    : block_(block), rotary_(rotary), inputs_(std::move(inputs)) {
+  if (!block.moe.empty()) throw InternalError("[staged pass] a block with experts has no four stages");
+}
+
+int64_t StagedPass::step() const { return samples_at_a_time(inputs_); }
+
+at::Tensor& StagedPass::kept(at::Tensor& state, const at::Tensor& like) const {
+  if (!state.defined()) state = at::empty({inputs_.size(0), inputs_.size(1), like.size(-1)}, like.options());
+  return state;
+}
+
+at::Tensor StagedPass::stage_inputs(size_t stage, int64_t begin, int64_t end) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor inputs = inputs_.slice(0, begin, end);
+  if (stage == 0) return block_.attention_normed(inputs);
+  if (stage == 1) {
+    const at::Tensor mixed = block_.mix(block_.attention_normed(inputs), rotary_);
+    kept(mixed_, mixed).slice(0, begin, end).copy_(mixed);
+    return mixed;
+  }
+  if (stage == 2) {
+    const at::Tensor h = block_.add_attention(inputs, mixed_.slice(0, begin, end));
+    kept(stream_, h).slice(0, begin, end).copy_(h);
+    if (end == inputs_.size(0)) mixed_.reset();
+    return block_.mlp_normed(h);
+  }
+  const at::Tensor gated = block_.gated(block_.mlp_normed(stream_.slice(0, begin, end)));
+  kept(gated_, gated).slice(0, begin, end).copy_(gated);
+  return gated;
+}
+
+at::Tensor StagedPass::outputs(int64_t begin, int64_t end) const {
+  const c10::NoGradGuard no_grad;
+  return block_.add_mlp(stream_.slice(0, begin, end), gated_.slice(0, begin, end));
+}
+
+at::Tensor StagedPass::outputs() const {
+  const c10::NoGradGuard no_grad;
+  at::Tensor out = at::empty_like(inputs_);
+  for (int64_t begin = 0; begin < inputs_.size(0); begin += step()) {
+    const int64_t end = std::min(inputs_.size(0), begin + step());
+    out.slice(0, begin, end).copy_(outputs(begin, end));
+  }
+  return out;
+}
+
 FloatActivations float_activations(const model::RotaryEmbedding& rotary, model::DecoderBlock& block,
                                    const at::Tensor& inputs, bool keep_stage_inputs) {
   FloatActivations out;
-  out.inputs = inputs;
   Stages stages;
   if (keep_stage_inputs) stages = block.stages();
   out.stage_inputs.resize(stages.size());

@@ -23,10 +23,40 @@ at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::Deco
                                const std::function<void(size_t stage, int64_t sample, const at::Tensor& x)>& see,
                                const std::function<void(int64_t sample, const at::Tensor& out)>& see_outputs = nullptr);
 
+/// One pass of all samples through a block without experts, in the steps of its stages: {q, k, v}, {o}, {gate, up},
+/// {down}. Each goes on from what the one before left, so that all stages and the outputs together cost one forward
+/// pass, and what a stage reads has passed through the linears before it as they were when it was asked for.
+/// Holds [num_samples, seq_len] of hidden_size and of the larger of what o_proj and down_proj read.
+class StagedPass {
+ public:
+  static constexpr size_t kNumStages = 4;
+  /// @param inputs [num_samples, seq_len, hidden_size]; block and rotary must outlive the pass
+  StagedPass(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, at::Tensor inputs);
+
+  /// Samples to ask for at a time: bounds the memory of attention and MLP.
+  int64_t step() const;
+  /// What linears of `stage` read, [end - begin, seq_len, in_features]. Stages must be asked for in order, one after
+  /// the other for all samples.
+  at::Tensor stage_inputs(size_t stage, int64_t begin, int64_t end);
+  /// The block's outputs, [end - begin, seq_len, hidden_size], once the last stage's inputs were asked for.
+  at::Tensor outputs(int64_t begin, int64_t end) const;
+  /// Of all samples.
+  at::Tensor outputs() const;
+
+ private:
+  at::Tensor& kept(at::Tensor& state, const at::Tensor& like) const;
+
+  const model::DecoderBlock& block_;
+  const model::RotaryEmbedding& rotary_;
+  at::Tensor inputs_;
+  at::Tensor stream_;         // behind attention
+  at::Tensor mixed_, gated_;  // what o_proj and down_proj read; the first one until it was used
+};
+
 /// The float model's side of one block, kept while the block is quantised.
 struct FloatActivations {
   std::vector<at::Tensor> stage_inputs;  ///< one a stage, [num_samples, seq_len, in_features]; empty if not asked for
-  at::Tensor inputs, outputs;            ///< [num_samples, seq_len, hidden_size]
+  at::Tensor outputs;                    ///< [num_samples, seq_len, hidden_size]
 };
 FloatActivations float_activations(const model::RotaryEmbedding& rotary, model::DecoderBlock& block,
                                    const at::Tensor& inputs, bool keep_stage_inputs);

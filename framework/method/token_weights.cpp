@@ -18,20 +18,22 @@ constexpr int64_t kTokensAtATime = 4096;  // in one forward and backward pass: b
 /// A dense linear that notes the squared gradient at its output.
 class GradientTap final : public backend::LinearOp {
  public:
-  GradientTap(const model::Linear& linear, int64_t num_samples, int64_t seq_len)
-      : weight_(linear.weight->dequantise().detach()), bias_(linear.bias) {
-    squares_ = at::zeros({num_samples, seq_len}, weight_.options());
+  GradientTap(const model::Linear& linear, int64_t num_samples, int64_t seq_len, at::ScalarType dtype)
+      : weight_(linear.weight->dequantise().detach().to(dtype)), bias_(linear.bias) {
+    squares_ = at::zeros({num_samples, seq_len}, weight_.options().dtype(at::kFloat));
   }
 
   at::Tensor forward(const at::Tensor& x) const override {
     at::Tensor z = at::linear(x, weight_, bias_);
     const int64_t start = start_;
     z.register_hook([this, start](const at::Tensor& gradient) {
-      squares_.slice(0, start, start + gradient.size(0)).copy_(gradient.detach().square().mean(-1));
+      const at::Tensor norms = at::linalg_vector_norm(gradient.detach(), 2, {-1}, /*keepdim=*/false, at::kFloat);
+      squares_.slice(0, start, start + gradient.size(0))
+          .copy_(norms.square_().div_(static_cast<double>(gradient.size(-1))));
     });
     return z;
   }
-  int64_t resident_bytes() const override { return weight_.numel() * static_cast<int64_t>(sizeof(float)); }
+  int64_t resident_bytes() const override { return static_cast<int64_t>(weight_.nbytes()); }
   std::string kernel() const override { return "gradient_tap"; }
 
   void start_at(int64_t sample) { start_ = sample; }
@@ -39,9 +41,32 @@ class GradientTap final : public backend::LinearOp {
 
  private:
   at::Tensor weight_, bias_;
-  at::Tensor squares_;  // [num_samples, seq_len]
+  at::Tensor squares_;  // [num_samples, seq_len] float32
   int64_t start_ = 0;
 };
+
+/// ∂L/∂x of L = Σ cross-entropy of softcap(x Wᵀ) against `targets`. Some tokens at a time, so that logits stay in the
+/// cache of a CPU, and by formula: autograd would keep all logits and go over them six times.
+/// @param normed [tokens, hidden_size]; targets [tokens] int64 → [tokens, hidden_size] in normed's dtype
+at::Tensor output_layer_gradient(const model::Model& model, const at::Tensor& normed, const at::Tensor& targets) {
+  const c10::NoGradGuard no_grad;
+  const int64_t logits_at_a_time = normed.is_cpu() ? int64_t{1} << 21 : int64_t{1} << 26;
+  const int64_t step = std::max<int64_t>(256, logits_at_a_time / model.output.size(0));
+  const double softcap = model.config.logit_softcap;
+  at::Tensor out = at::empty_like(normed);
+  for (int64_t start = 0; start < normed.size(0); start += step) {
+    const int64_t end = std::min(normed.size(0), start + step);
+    at::Tensor logits = at::linear(normed.slice(0, start, end), model.output).to(at::kFloat);  // [step, vocab_size]
+    if (softcap != 0) logits = logits.div_(softcap).tanh_();
+    at::Tensor gradient = at::softmax(softcap != 0 ? logits * softcap : logits, -1);
+    const at::Tensor expected = targets.slice(0, start, end).unsqueeze(1);
+    gradient.scatter_add_(1, expected, at::full({1, 1}, -1.0, gradient.options()).expand_as(expected));
+    if (softcap != 0) gradient.mul_(1 - logits.square_());
+    at::Tensor part = out.slice(0, start, end);
+    at::matmul_out(part, gradient.to(normed.scalar_type()), model.output);
+  }
+  return out;
+}
 
 TokenWeights finish(const at::Tensor& squares, const std::string& name, std::optional<double> clip) {
   const at::Tensor mean = squares.to(at::kDouble).mean();
@@ -65,15 +90,31 @@ std::string key_of(const model::Model& model, size_t block, const std::string& r
   return model.blocks[block].name + " " + role;
 }
 
-/// One forward and backward pass of all samples: mean squared gradient of each token at each linear's output.
-TensorMap squared_gradients(const model::Model& model, const at::Tensor& ids) {
-  const int64_t num_samples = ids.size(0), seq_len = ids.size(1);
+/// A copy in `dtype` whose linears note their gradients. Norms stay float32, which rms_norm() takes with any dtype.
+model::Model tapped_copy(const model::Model& model, int64_t num_samples, int64_t seq_len, at::ScalarType dtype,
+                         std::vector<std::shared_ptr<GradientTap>>& taps) {
   model::Model tapped = model.clone();
-  std::vector<std::shared_ptr<GradientTap>> taps;
+  const bool tied = tapped.output.is_same(tapped.embedding);
+  tapped.embedding = tapped.embedding.to(dtype);
+  tapped.output = tied ? tapped.embedding : tapped.output.to(dtype);
   for (model::Linear* linear : tapped.linears()) {
-    taps.push_back(std::make_shared<GradientTap>(*linear, num_samples, seq_len));
+    if (linear->bias.defined()) linear->bias = linear->bias.to(dtype);
+    taps.push_back(std::make_shared<GradientTap>(*linear, num_samples, seq_len, dtype));
     linear->op = taps.back();
   }
+  for (model::DecoderBlock& block : tapped.blocks) {
+    for (at::Tensor* tensor : {&block.moe.router, &block.moe.shared_gate}) {
+      if (tensor->defined()) *tensor = tensor->to(dtype);
+    }
+  }
+  return tapped;
+}
+
+/// One forward and backward pass of all samples: mean squared gradient of each token at each linear's output.
+TensorMap squared_gradients(const model::Model& model, const at::Tensor& ids, at::ScalarType dtype) {
+  const int64_t num_samples = ids.size(0), seq_len = ids.size(1);
+  std::vector<std::shared_ptr<GradientTap>> taps;
+  const model::Model tapped = tapped_copy(model, num_samples, seq_len, dtype, taps);
   const int64_t step = std::max<int64_t>(1, kTokensAtATime / seq_len);
   for (int64_t start = 0; start < num_samples; start += step) {
     const int64_t end = std::min(num_samples, start + step);
@@ -82,8 +123,12 @@ TensorMap squared_gradients(const model::Model& model, const at::Tensor& ids) {
     const c10::AutoGradMode grad(true);
     at::Tensor hidden = tapped.embed(batch).detach().requires_grad_(true);
     for (const model::DecoderBlock& block : tapped.blocks) hidden = block.forward(hidden, *tapped.rotary);
-    const at::Tensor logits = tapped.logits(hidden.slice(1, 0, seq_len - 1)).flatten(0, 1);
-    at::cross_entropy_loss(logits, batch.slice(1, 1).flatten(), {}, at::Reduction::Sum).backward();
+    // The last token of a sequence has nothing to predict.
+    const at::Tensor normed =
+        model::rms_norm(hidden.slice(1, 0, seq_len - 1), tapped.final_norm, tapped.config.rms_norm_eps);
+    const at::Tensor gradient =
+        output_layer_gradient(tapped, normed.detach().flatten(0, 1), batch.slice(1, 1).flatten());
+    normed.backward(gradient.view_as(normed));
     report_progress("token weights", end, num_samples);
   }
   TensorMap out;
@@ -96,18 +141,29 @@ TensorMap squared_gradients(const model::Model& model, const at::Tensor& ids) {
   return out;
 }
 
+/// Linears that read the same input get the mean of their weights.
+void share_by_stage(model::DecoderBlock block, RoleWeights& weights) {
+  for (const auto& stage : block.stages()) {
+    at::Tensor sum = at::zeros_like(weights.at(stage.front()->role).weights);
+    for (const model::Linear* linear : stage) sum.add_(weights.at(linear->role).weights);
+    sum.div_(static_cast<double>(stage.size()));
+    for (const model::Linear* linear : stage) weights.at(linear->role).weights = sum;
+  }
+}
+
 }  // namespace
 
-std::vector<std::map<std::string, TokenWeights>> token_weights(const model::Model& model,
-                                                               const Calibration& calibration,
-                                                               std::optional<double> clip, CalibrationCache* cache) {
-  const auto make = [&] { return squared_gradients(model, calibration.input_ids); };
-  const TensorMap squares = cache == nullptr ? make() : cache->get("token weights", model.device(), make).tensors;
-  std::vector<std::map<std::string, TokenWeights>> out(model.blocks.size());
+std::vector<RoleWeights> token_weights(const model::Model& model, const Calibration& calibration,
+                                       const TokenWeightOptions& options, CalibrationCache* cache) {
+  const auto make = [&] { return squared_gradients(model, calibration.input_ids, options.dtype); };
+  const std::string key = options.dtype == at::kFloat ? "token weights" : "token weights bfloat16";
+  const TensorMap squares = cache == nullptr ? make() : cache->get(key, model.device(), make).tensors;
+  std::vector<RoleWeights> out(model.blocks.size());
   for (size_t i = 0; i < model.blocks.size(); ++i) {
     for (const model::Linear* linear : model.blocks[i].linears()) {
-      out[i][linear->role] = finish(squares.at(key_of(model, i, linear->role)), linear->name, clip);
+      out[i][linear->role] = finish(squares.at(key_of(model, i, linear->role)), linear->name, options.clip);
     }
+    if (options.by_stage) share_by_stage(model.blocks[i], out[i]);
   }
   return out;
 }

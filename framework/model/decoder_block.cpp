@@ -15,8 +15,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return normed.to(x.scalar_type()) * weight;
 }
 
-at::Tensor DecoderBlock::attend_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
-                                       const CachePlace& place) const {
+at::Tensor DecoderBlock::mix_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
+                                    const CachePlace& place) const {
   const int64_t batch = normed.size(0), tokens = normed.size(1);
   at::Tensor queries, keys, values;
   if (has_fused_projections()) {
@@ -64,12 +64,27 @@ at::Tensor DecoderBlock::attend_cached(const at::Tensor& normed, const RotaryEmb
     }
     mixed = attend(queries, keys, values, rule);
   }
-  return o_proj.forward(mixed.transpose(1, 2).reshape({batch, tokens, shape.num_heads * shape.head_dim}));
+  return mixed.transpose(1, 2).reshape({batch, tokens, shape.num_heads * shape.head_dim});
 }
 
 at::Tensor DecoderBlock::attention(const at::Tensor& normed, const RotaryEmbedding& rotary) const {
-  return attend_cached(normed, rotary, nullptr, {});
+  return o_proj.forward(mix(normed, rotary));
 }
+
+at::Tensor DecoderBlock::attention_normed(const at::Tensor& hidden) const {
+  return rms_norm(hidden, input_norm, shape.rms_norm_eps);
+}
+
+at::Tensor DecoderBlock::mix(const at::Tensor& normed, const RotaryEmbedding& rotary) const {
+  return mix_cached(normed, rotary, nullptr, {});
+}
+
+at::Tensor DecoderBlock::add_attention(const at::Tensor& hidden, const at::Tensor& mixed) const {
+  const at::Tensor attended = o_proj.forward(mixed);
+  return hidden + (has_sandwich_norms() ? rms_norm(attended, post_attention_norm, shape.rms_norm_eps) : attended);
+}
+
+at::Tensor DecoderBlock::mlp_normed(const at::Tensor& h) const { return rms_norm(h, mlp_norm(), shape.rms_norm_eps); }
 
 at::Tensor DecoderBlock::activate(const at::Tensor& x) const {
   switch (shape.activation) {
@@ -82,31 +97,41 @@ at::Tensor DecoderBlock::activate(const at::Tensor& x) const {
   }
 }
 
-at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
-  if (!moe.empty()) return moe.forward(normed, [this](const at::Tensor& x) { return activate(x); });
+at::Tensor DecoderBlock::gated(const at::Tensor& normed) const {
   if (gate_up_proj.weight) {
     const auto halves = gate_up_proj.forward(normed).chunk(2, -1);
-    return down_proj.forward(activate(halves[0]) * halves[1]);
+    return activate(halves[0]) * halves[1];
   }
   const std::vector<at::Tensor> halves = forward_together({&gate_proj, &up_proj}, normed);
-  return down_proj.forward(activate(halves[0]) * halves[1]);
+  return activate(halves[0]) * halves[1];
+}
+
+at::Tensor DecoderBlock::mlp(const at::Tensor& normed) const {
+  if (!moe.empty()) return moe.forward(normed, [this](const at::Tensor& x) { return activate(x); });
+  return down_proj.forward(gated(normed));
+}
+
+at::Tensor DecoderBlock::add_fed(const at::Tensor& h, const at::Tensor& fed) const {
+  return h + (has_sandwich_norms() ? rms_norm(fed, post_mlp_norm, shape.rms_norm_eps) : fed);
+}
+
+at::Tensor DecoderBlock::add_mlp(const at::Tensor& h, const at::Tensor& gated) const {
+  return add_fed(h, down_proj.forward(gated));
 }
 
 at::Tensor DecoderBlock::after_attention(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
                                          const CachePlace& place) const {
-  const at::Tensor attended = attend_cached(rms_norm(hidden, input_norm, shape.rms_norm_eps), rotary, cache, place);
-  return hidden + (has_sandwich_norms() ? rms_norm(attended, post_attention_norm, shape.rms_norm_eps) : attended);
+  return add_attention(hidden, mix_cached(attention_normed(hidden), rotary, cache, place));
 }
 
 at::Tensor DecoderBlock::mlp_input(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {
-  return rms_norm(after_attention(hidden, rotary, nullptr, {}), mlp_norm(), shape.rms_norm_eps);
+  return mlp_normed(after_attention(hidden, rotary, nullptr, {}));
 }
 
 at::Tensor DecoderBlock::run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
                              const CachePlace& place) const {
   const at::Tensor h = after_attention(hidden, rotary, cache, place);
-  const at::Tensor fed = mlp(rms_norm(h, mlp_norm(), shape.rms_norm_eps));
-  return h + (has_sandwich_norms() ? rms_norm(fed, post_mlp_norm, shape.rms_norm_eps) : fed);
+  return add_fed(h, mlp(mlp_normed(h)));
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden, const RotaryEmbedding& rotary) const {

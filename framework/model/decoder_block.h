@@ -66,6 +66,22 @@ class DecoderBlock {
   at::Tensor mlp(const at::Tensor& normed) const;
   at::Tensor activate(const at::Tensor& x) const;
 
+  /// forward() in parts, each from what the parts before gave: add_mlp(h, gated(mlp_normed(h))) with
+  /// h = add_attention(hidden, mix(attention_normed(hidden))). What q, k, v, o, gate, up and down read lies between
+  /// them, so that calibration can stop there and go on. gated() and add_mlp() are those of a block without experts.
+  /// @param hidden [batch, tokens, hidden_size]: of the block's input → what q, k, v read
+  at::Tensor attention_normed(const at::Tensor& hidden) const;
+  /// @param normed [batch, tokens, hidden_size] → what o_proj reads, [batch, tokens, num_heads * head_dim]
+  at::Tensor mix(const at::Tensor& normed, const RotaryEmbedding& rotary) const;
+  /// @param mixed as from mix() → hidden states between attention and MLP
+  at::Tensor add_attention(const at::Tensor& hidden, const at::Tensor& mixed) const;
+  /// @param h as from add_attention() → what gate and up read, or the router and its experts
+  at::Tensor mlp_normed(const at::Tensor& h) const;
+  /// @param normed as from mlp_normed() → what down_proj reads, [batch, tokens, intermediate_size]
+  at::Tensor gated(const at::Tensor& normed) const;
+  /// @param gated as from gated() → the block's output
+  at::Tensor add_mlp(const at::Tensor& h, const at::Tensor& gated) const;
+
   /// Every quantisable linear, in the order of computation: q, k, v, o, gate, up, down, or what the block has instead.
   std::vector<Linear*> linears();
   std::vector<const Linear*> linears() const;
@@ -80,8 +96,9 @@ class DecoderBlock {
   std::vector<const at::Tensor*> dense_tensors() const;
 
  private:
-  at::Tensor attend_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
-                           const CachePlace& place) const;
+  at::Tensor mix_cached(const at::Tensor& normed, const RotaryEmbedding& rotary, LayerCache* cache,
+                        const CachePlace& place) const;
+  at::Tensor add_fed(const at::Tensor& h, const at::Tensor& fed) const;
   at::Tensor after_attention(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,
                              const CachePlace& place) const;
   at::Tensor run(const at::Tensor& hidden, const RotaryEmbedding& rotary, LayerCache* cache,

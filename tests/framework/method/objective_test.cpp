@@ -10,6 +10,7 @@
 #include "framework/method/method.h"
 #include "framework/method/stage_inputs.h"
 #include "framework/method/token_weights.h"
+#include "framework/model/model.h"
 #include "tests/framework/support/layers.h"
 #include "tests/framework/support/models.h"
 
@@ -31,6 +32,17 @@ TEST(Moments, AreWeightedMeansOverTokensWhateverTheBatches) {
     EXPECT_TRUE(at::allclose(sums->mean().mismatch, at::matmul((other - flat).t(), weighted) / 15, 1e-5, 1e-6));
   }
   EXPECT_FALSE(MomentAccumulator().mean().xtx.defined());
+}
+
+TEST(Moments, OfManyColumnsAreWholeAndSymmetricThoughHalfIsComputed) {
+  for (const int64_t columns : {127, 256, 301, 700}) {  // one panel, two, two of unequal width, four
+    const at::Tensor x = test::gaussian({50, columns}, 1), weights = test::gaussian({50}, 3).square();
+    MomentAccumulator sums;
+    sums.add(x, {}, weights);
+    const at::Tensor wide = x.to(at::kDouble), xtx = sums.mean().xtx;
+    EXPECT_TRUE(at::allclose(xtx, at::matmul(wide.t(), wide * weights.view({50, 1})) / 50, 1e-5, 1e-5)) << columns;
+    EXPECT_TRUE(xtx.equal(xtx.t())) << columns;
+  }
 }
 
 TEST(Objective, AtItsDefaultsLeavesTheProblemAsItIs) {
@@ -84,22 +96,70 @@ class Probe final : public backend::LinearOp {
   at::Tensor weight_, bias_, delta_;
 };
 
-TEST(TokenWeights, AreSquaredGradientsAtTheLinearsOutput) {
-  const model::Model model = test::tiny_model(1);
-  const Calibration calibration = some_calibration();
-  const auto weights = token_weights(model, calibration, std::nullopt, nullptr);
+/// The squared gradients at `role` of the first block by autograd, through all logits at once, over their mean.
+at::Tensor weights_by_autograd(const model::Model& model, const at::Tensor& ids,
+                               model::Linear model::DecoderBlock::*role) {
   model::Model probed = model.clone();
-  model::Linear& linear = probed.blocks[0].up_proj;
-  const at::Tensor delta = at::zeros({4, 16, linear.weight->out_features()}).requires_grad_(true);
+  model::Linear& linear = probed.blocks[0].*role;
+  const at::Tensor delta = at::zeros({ids.size(0), ids.size(1), linear.weight->out_features()}).requires_grad_(true);
   linear.op = std::make_shared<Probe>(linear, delta);
-  const at::Tensor logits = probed.forward(calibration.input_ids).slice(1, 0, 15).flatten(0, 1);
-  at::cross_entropy_loss(logits, calibration.input_ids.slice(1, 1).flatten(), {}, at::Reduction::Sum).backward();
+  const at::Tensor logits = probed.forward(ids).slice(1, 0, ids.size(1) - 1).flatten(0, 1);
+  at::cross_entropy_loss(logits, ids.slice(1, 1).flatten(), {}, at::Reduction::Sum).backward();
   const at::Tensor squares = delta.grad().square().mean(-1);
-  const at::Tensor expected = squares / squares.mean();
-  EXPECT_TRUE(at::allclose(weights[0].at("up_proj").weights, expected, 1e-4, 1e-5));
+  return squares / squares.mean();
+}
+
+TEST(TokenWeights, AreSquaredGradientsAtTheLinearsOutput) {
+  model::Model model = test::tiny_model(1);
+  const Calibration calibration = some_calibration();
+  const auto weights = token_weights(model, calibration, {}, nullptr);
+  EXPECT_TRUE(at::allclose(weights[0].at("up_proj").weights,
+                           weights_by_autograd(model, calibration.input_ids, &model::DecoderBlock::up_proj), 1e-4,
+                           1e-5));
   EXPECT_NEAR(weights[1].at("q_proj").weights.mean().item<double>(), 1.0, 1e-4);
-  const auto clipped = token_weights(model, calibration, 1.5, nullptr);
+  const auto clipped = token_weights(model, calibration, {.clip = 1.5}, nullptr);
   EXPECT_LE(clipped[0].at("up_proj").weights.max().item<double>(), 1.5);
+  model.config.logit_softcap = 0.5;  // low enough to bend the logits of the tiny model
+  const at::Tensor capped = weights_by_autograd(model, calibration.input_ids, &model::DecoderBlock::up_proj);
+  EXPECT_TRUE(
+      at::allclose(token_weights(model, calibration, {}, nullptr)[0].at("up_proj").weights, capped, 1e-4, 1e-5));
+  EXPECT_FALSE(at::allclose(weights[0].at("up_proj").weights, capped, 1e-2, 1e-3));
+}
+
+TEST(TokenWeights, OfALargeVocabularyComeFromLogitsInParts) {
+  const model::Model model = model::load_model(test::embedded_model(), at::kCPU);
+  ASSERT_GT(model.output.size(0), 4096);  // 256 tokens at a time
+  const Calibration calibration{(at::arange(2 * 300) * 1237 % 8000).view({2, 300})};
+  const at::Tensor expected = weights_by_autograd(model, calibration.input_ids, &model::DecoderBlock::o_proj);
+  EXPECT_TRUE(
+      at::allclose(token_weights(model, calibration, {}, nullptr)[0].at("o_proj").weights, expected, 1e-3, 1e-3));
+}
+
+TEST(TokenWeights, InBfloat16AreNearThoseInFloat32) {
+  const model::Model model = model::load_model(test::embedded_model(), at::kCPU);
+  const Calibration calibration{(at::arange(2 * 300) * 1237 % 8000).view({2, 300})};
+  const auto exact = token_weights(model, calibration, {}, nullptr);
+  const auto rounded = token_weights(model, calibration, {.dtype = at::kBFloat16}, nullptr);
+  for (size_t block = 0; block < exact.size(); ++block) {
+    for (const auto& [role, of_role] : exact[block]) {
+      const at::Tensor& weights = of_role.weights;
+      const at::Tensor& got = rounded[block].at(role).weights;
+      EXPECT_EQ(got.scalar_type(), at::kFloat);
+      EXPECT_FALSE(got.equal(weights));
+      // Rounding of 2^-9 in each of some tens of steps: a few per cent.
+      EXPECT_LT((got - weights).norm().item<double>(), 0.1 * weights.norm().item<double>()) << block << role;
+    }
+  }
+}
+
+TEST(TokenWeights, OfAStageAreTheMeanOfItsLinears) {
+  const model::Model model = test::tiny_model(1);
+  const auto own = token_weights(model, some_calibration(), {}, nullptr)[1];
+  const auto shared = token_weights(model, some_calibration(), {.by_stage = true}, nullptr)[1];
+  const at::Tensor mean = (own.at("gate_proj").weights + own.at("up_proj").weights) / 2;
+  EXPECT_TRUE(at::allclose(shared.at("gate_proj").weights, mean));
+  EXPECT_TRUE(shared.at("up_proj").weights.is_same(shared.at("gate_proj").weights));
+  EXPECT_TRUE(shared.at("down_proj").weights.equal(own.at("down_proj").weights));
 }
 
 TEST(StageInputs, AreWhatAFullPassShowsAndAPassCanEndEarly) {
