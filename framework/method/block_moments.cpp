@@ -60,11 +60,11 @@ class BlockMoments::Sums {
 BlockMoments::BlockMoments(BlockPair pair, const ObjectiveOptions& options, const RoleWeights* weights, bool in_steps,
                            StageTimes& times)
     : pair_(std::move(pair)), options_(options), weights_(weights), times_(times) {
-  if (in_steps) own_.emplace(pair_.block, pair_.rotary, pair_.inputs);
+  if (in_steps) own_.emplace(pair_.block, pair_.rotary, pair_.inputs, options.pass_dtype);
   if (!pair_.float_inputs.defined()) return;
   if (in_steps && options.corrects()) {
     float_side_.outputs = at::empty_like(pair_.float_inputs);
-    floating_.emplace(pair_.float_block, pair_.rotary, pair_.float_inputs);
+    floating_.emplace(pair_.float_block, pair_.rotary, pair_.float_inputs, options.pass_dtype);
     return;
   }
   const StageTimes::Scope scope(times, "float_forward");

@@ -42,13 +42,13 @@ ObjectiveOptions read_objective(config::Reader& root) {
                .doc = "tokens count by the squared gradient of the float model's loss at the linear's output"});
   options.token_weight.clip = in.optional_number(
       "token_weight_clip", {.min = 1.0, .doc = "largest weight of a token (their mean is 1); null: none"});
+  const auto dtype = [&](const char* key, const char* doc) {
+    const bool half =
+        in.text(key, {.fallback = "float32", .choices = {"float32", "bfloat16"}, .doc = doc}) == "bfloat16";
+    return half ? at::kBFloat16 : at::kFloat;
+  };
   options.token_weight.dtype =
-      in.text("token_weight_dtype", {.fallback = "float32",
-                                     .choices = {"float32", "bfloat16"},
-                                     .doc = "of weights and activations in the pass behind token_weights"}) ==
-              "bfloat16"
-          ? at::kBFloat16
-          : at::kFloat;
+      dtype("token_weight_dtype", "of weights, activations and gradients in the pass behind token_weights");
   options.token_weight.by_stage =
       in.text("token_weight_scope",
               {.fallback = "linear",
@@ -74,6 +74,10 @@ ObjectiveOptions read_objective(config::Reader& root) {
       in.flag("stages", {.fallback = false,
                          .doc = "moments afresh for q,k,v, then o, then gate,up, then down, each with what "
                                 "is quantised already in front"});
+  options.pass_dtype = dtype("pass_dtype",
+                             "of linears and attention in the passes of the float model and the quantised blocks that "
+                             "moments come from; the stream, norms and the moments' products stay float32. Passes that "
+                             "stage_finetune, experts or block fine-tuning run are float32");
   options.float_targets =
       in.text("block_target", {.fallback = "quantised_inputs",
                                .choices = {"quantised_inputs", "float_model"},

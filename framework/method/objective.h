@@ -21,7 +21,9 @@ struct ObjectiveOptions {
   double residual = 0.0;           ///< β: part of the residual stream's error that o_proj and down_proj make up for
   double mismatch_damping = 0.03;  ///< damping of these corrections, as a part of the mean diagonal
   bool stages = false;             ///< moments afresh for {q,k,v}, {o}, {gate,up}, {down}
-  bool float_targets = false;      ///< block fine-tuning aims at the float model's outputs
+  /// Of linears and attention in the passes behind the moments, where they go in steps (StagedPass): kFloat, kBFloat16
+  at::ScalarType pass_dtype = at::kFloat;
+  bool float_targets = false;  ///< block fine-tuning aims at the float model's outputs
 
   /// The float model's activations are needed beside those of the model so far.
   bool needs_float_model() const { return corrects() || float_targets; }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
+#include "framework/quant/weight.h"
 
 namespace aqlm_exp::method {
 namespace {
@@ -13,6 +14,17 @@ namespace {
 constexpr int64_t kTokensAtATime = 4096;  // in one forward pass of a block: bounds the memory of attention and MLP
 
 int64_t samples_at_a_time(const at::Tensor& inputs) { return std::max<int64_t>(1, kTokensAtATime / inputs.size(1)); }
+
+/// The block with its quantised linears decoded and all of them in `dtype`: for passes of many batches.
+model::DecoderBlock decoded(const model::DecoderBlock& block, at::ScalarType dtype) {
+  model::DecoderBlock copy = block;
+  for (model::Linear* linear : copy.linears()) {
+    if (linear->bias.defined()) linear->bias = linear->bias.to(dtype);
+    if (!linear->weight->is_quantised() && dtype == at::kFloat) continue;
+    linear->weight = std::make_shared<quant::DenseWeight>(linear->weight->dequantise().detach().to(dtype));
+  }
+  return copy;
+}
 
 /// Thrown by an observer to leave a forward pass whose rest nobody needs.
 struct LastStageSeen {};
@@ -60,8 +72,9 @@ at::Tensor stream_stage_inputs(const model::RotaryEmbedding& rotary, model::Deco
   return outputs;
 }
 
-StagedPass::StagedPass(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, at::Tensor inputs)
-    : block_(block), rotary_(rotary), inputs_(std::move(inputs)) {
+StagedPass::StagedPass(const model::DecoderBlock& block, const model::RotaryEmbedding& rotary, at::Tensor inputs,
+                       at::ScalarType dtype)
+    : block_(block), running_(block), rotary_(rotary), inputs_(std::move(inputs)), dtype_(dtype) {
   if (!block.moe.empty()) throw InternalError("[staged pass] a block with experts has no four stages");
 }
 
@@ -74,31 +87,33 @@ at::Tensor& StagedPass::kept(at::Tensor& state, const at::Tensor& like) const {
 
 at::Tensor StagedPass::stage_inputs(size_t stage, int64_t begin, int64_t end) {
   const c10::NoGradGuard no_grad;
+  if (begin == 0) running_ = decoded(block_, dtype_);
   const at::Tensor inputs = inputs_.slice(0, begin, end);
-  if (stage == 0) return block_.attention_normed(inputs);
+  if (stage == 0) return running_.attention_normed(inputs);
   if (stage == 1) {
-    const at::Tensor mixed = block_.mix(block_.attention_normed(inputs), rotary_);
+    const at::Tensor mixed = running_.mix(running_.attention_normed(inputs).to(dtype_), rotary_);
     kept(mixed_, mixed).slice(0, begin, end).copy_(mixed);
-    return mixed;
+    return mixed.to(at::kFloat);
   }
   if (stage == 2) {
-    const at::Tensor h = block_.add_attention(inputs, mixed_.slice(0, begin, end));
+    const at::Tensor h = running_.add_attention(inputs, mixed_.slice(0, begin, end));
     kept(stream_, h).slice(0, begin, end).copy_(h);
     if (end == inputs_.size(0)) mixed_.reset();
-    return block_.mlp_normed(h);
+    return running_.mlp_normed(h);
   }
-  const at::Tensor gated = block_.gated(block_.mlp_normed(stream_.slice(0, begin, end)));
+  const at::Tensor gated = running_.gated(running_.mlp_normed(stream_.slice(0, begin, end)).to(dtype_));
   kept(gated_, gated).slice(0, begin, end).copy_(gated);
-  return gated;
+  return gated.to(at::kFloat);
 }
 
 at::Tensor StagedPass::outputs(int64_t begin, int64_t end) const {
   const c10::NoGradGuard no_grad;
-  return block_.add_mlp(stream_.slice(0, begin, end), gated_.slice(0, begin, end));
+  return running_.add_mlp(stream_.slice(0, begin, end), gated_.slice(0, begin, end));
 }
 
-at::Tensor StagedPass::outputs() const {
+at::Tensor StagedPass::outputs() {
   const c10::NoGradGuard no_grad;
+  running_ = decoded(block_, dtype_);
   at::Tensor out = at::empty_like(inputs_);
   for (int64_t begin = 0; begin < inputs_.size(0); begin += step()) {
     const int64_t end = std::min(inputs_.size(0), begin + step());

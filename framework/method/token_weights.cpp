@@ -1,7 +1,9 @@
 #include "framework/method/token_weights.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,6 +16,33 @@ namespace aqlm_exp::method {
 namespace {
 
 constexpr int64_t kTokensAtATime = 4096;  // in one forward and backward pass: bounds the memory of its activations
+
+/// While it lives, operations on CUDA that can add up in a fixed order do so: attention's backward pass would not, and
+/// the codes of a seed would differ from run to run. What it warns of (cuBLAS without CUBLAS_WORKSPACE_CONFIG, which
+/// matters with several streams only) is not shown.
+class FixedOrder {
+ public:
+  explicit FixedOrder(at::Device device)
+      : wanted_(device.is_cuda()),
+        was_on_(at::globalContext().deterministicAlgorithms()),
+        warned_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
+        silence_(wanted_ ? &silent_ : c10::WarningUtils::get_warning_handler()) {
+    if (wanted_) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  }
+  FixedOrder(const FixedOrder&) = delete;
+  FixedOrder& operator=(const FixedOrder&) = delete;
+  ~FixedOrder() {
+    if (wanted_) at::globalContext().setDeterministicAlgorithms(was_on_, warned_only_);
+  }
+
+ private:
+  class Silent final : public c10::WarningHandler {
+    void process(const c10::Warning&) override {}
+  };
+  bool wanted_, was_on_, warned_only_;
+  Silent silent_;
+  c10::WarningUtils::WarningHandlerGuard silence_;
+};
 
 /// A dense linear that notes the squared gradient at its output.
 class GradientTap final : public backend::LinearOp {
@@ -128,6 +157,7 @@ TensorMap squared_gradients(const model::Model& model, const at::Tensor& ids, at
         model::rms_norm(hidden.slice(1, 0, seq_len - 1), tapped.final_norm, tapped.config.rms_norm_eps);
     const at::Tensor gradient =
         output_layer_gradient(tapped, normed.detach().flatten(0, 1), batch.slice(1, 1).flatten());
+    const FixedOrder fixed_order(model.device());
     normed.backward(gradient.view_as(normed));
     report_progress("token weights", end, num_samples);
   }
