@@ -113,6 +113,11 @@ class Aqlm final : public Method {
           fmt::format("{} codewords are used by no group; they count in the bits", unused_codewords));
     }
     context.metrics["unused_codewords"] = unused_codewords;
+    if (objective_.pass_dtype != at::kFloat && (model.blocks.empty() || !in_steps(model.blocks.front()))) {
+      context.notes.push_back(
+          "passes behind moments were float32, whatever objective.pass_dtype says: with "
+          "stage_finetune, experts or an objective without stages, weights and corrections they are");
+    }
   }
 
  private:

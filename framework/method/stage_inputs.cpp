@@ -19,6 +19,9 @@ int64_t samples_at_a_time(const at::Tensor& inputs) { return std::max<int64_t>(1
 model::DecoderBlock decoded(const model::DecoderBlock& block, at::ScalarType dtype) {
   model::DecoderBlock copy = block;
   for (model::Linear* linear : copy.linears()) {
+    linear->op.reset();  // what a backend made of the old weight
+    linear->group.reset();
+    linear->observer = nullptr;
     if (linear->bias.defined()) linear->bias = linear->bias.to(dtype);
     if (!linear->weight->is_quantised() && dtype == at::kFloat) continue;
     linear->weight = std::make_shared<quant::DenseWeight>(linear->weight->dequantise().detach().to(dtype));

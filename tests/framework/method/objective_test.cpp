@@ -5,6 +5,8 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "framework/base/error.h"
 #include "framework/method/block_loop.h"
 #include "framework/method/method.h"
@@ -233,6 +235,20 @@ TEST(Recipe, StagedFineTuningBringsTheModelCloserToTheOriginal) {
 
 TEST(Recipe, RefusesStageFineTuningWithoutStages) {
   EXPECT_THROW(make_method(recipe(R"({"damping":0.1})", R"(,"stage_finetune":{"type":"block_mse"})")), ConfigError);
+}
+
+TEST(Recipe, SaysWherePassesCouldNotTakeTheirDtype) {
+  std::string guided = kGuided;
+  guided.insert(guided.size() - 1, R"(,"pass_dtype":"bfloat16")");
+  const auto notes = [&](const std::string& more) {
+    model::Model model = test::tiny_model(1);
+    Context context(1);
+    make_method(recipe(guided, more))->quantise(model, some_calibration(), context);
+    return std::count_if(context.notes.begin(), context.notes.end(),
+                         [](const std::string& note) { return note.find("pass_dtype") != std::string::npos; });
+  };
+  EXPECT_EQ(notes(""), 0);
+  EXPECT_EQ(notes(R"(,"stage_finetune":{"type":"block_mse","epochs":1,"batch_size":4,"lr":0.001})"), 1);
 }
 
 TEST(Recipe, ReportsWhatItUsed) {
