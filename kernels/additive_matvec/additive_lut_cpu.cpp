@@ -56,7 +56,7 @@ Plan plan_workspace(const AdditiveShape& shape, int64_t batch, int threads, cons
     const int64_t tokens = std::min<int64_t>(batch, lut::kMaxTokens);
     plan.table_scales = align64(blocks * tokens * per_block * shape.num_codebooks * 256 * level.entry_bytes);
     plan.scratch = plan.table_scales + align64(blocks * tokens * 4);
-    plan.scratch_bytes = tokens * kLutRowBlock * 4;
+    plan.scratch_bytes = tokens * lut::kChunkRows * 4;
   }
   plan.total = plan.scratch + plan.scratch_bytes * threads;
   return plan;

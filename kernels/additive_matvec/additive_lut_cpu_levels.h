@@ -7,8 +7,9 @@
 
 namespace aqlm_exp::additive_matvec::lut {
 
-constexpr int kMaxTokens = 4;            // tokens that share one pass over the codes with tables of their own
-constexpr int kTablesPerBlock = 16;      // tables of one block: 16 KiB in fp32, half of a small L1
+constexpr int kMaxTokens = 4;                     // tokens that share one pass over the codes with tables of their own
+constexpr int kTablesPerBlock = 16;               // tables of one block: 16 KiB in fp32, half of a small L1
+constexpr int64_t kChunkRows = 4 * kLutRowBlock;  // rows that pass over a block's tables while these are in L1
 constexpr int64_t kVectorMinRows = 512;  // rows of a thread; below, building entries for all tokens costs too much
 
 struct Pass {  // one pass over the codes: `tokens` consecutive tokens
