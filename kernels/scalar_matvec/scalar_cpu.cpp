@@ -111,6 +111,35 @@ cpu::Pass pass_of(const ScalarShape& shape, const ScalarCpuCall& call, const flo
   return p;
 }
 
+/// One token's inputs in the order of the stored columns, zeros behind them.
+void gather_inputs(const ScalarShape& shape, const float* x, const int32_t* x_perm, float* out) {
+  if (x_perm)
+    for (int64_t i = 0; i < shape.in_features; ++i) out[i] = x[x_perm[i]];
+  else
+    std::copy_n(x, shape.in_features, out);
+  std::fill(out + shape.in_features, out + padded_inputs(shape), 0.0F);
+}
+
+/// The same, and each input times the power of two that undoes its code's place in the word (cpu::Pass::x_in_place).
+void put_in_place(const ScalarShape& shape, const float* x, const int32_t* x_perm, float* out, float* sums) {
+  gather_inputs(shape, x, x_perm, out);
+  const int64_t columns = cpu::block_columns(shape.nbits), end = padded_inputs(shape);
+  const int64_t steps_per_group = shape.num_groups() == 1 ? end / 16 : shape.group_size / 16;
+  for (int64_t g = 0; g < shape.num_groups(); ++g) {
+    float lanes[16] = {};
+    for (int64_t i = g * steps_per_group * 16; i < std::min((g + 1) * steps_per_group * 16, end); i += 16) {
+      const auto factor =
+          1.0F / static_cast<float>(1U << cpu::code_position(shape.nbits, static_cast<int>(i % columns / 16)));
+      for (int64_t lane = 0; lane < 16; ++lane) {
+        lanes[lane] += out[i + lane];
+        out[i + lane] *= factor;
+      }
+    }
+    sums[g] = 0;
+    for (float lane : lanes) sums[g] += lane;
+  }
+}
+
 }  // namespace
 
 Status scalar_cpu_supports(const ScalarShape& shape) noexcept {
@@ -157,7 +186,7 @@ void scalar_cpu_pack_scales(const ScalarShape& shape, const float* scales, const
 }
 
 int64_t scalar_cpu_workspace_bytes(const ScalarShape& shape, int64_t batch) noexcept {
-  return batch * padded_inputs(shape) * 4;
+  return batch * (padded_inputs(shape) + shape.num_groups()) * 4;
 }
 
 Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept {
@@ -165,18 +194,28 @@ Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept 
   alignas(64) float table[16];
   fill_levels(shape, call.levels, table);
   cpu::Pass p = pass_of(shape, call, table);
-  if (call.x_perm || p.padded_inputs != shape.in_features) {
-    auto* x = static_cast<float*>(call.workspace);
+  const int threads = std::max(call.threads, 1);
+  kernels::ThreadPool& pool = kernels::ThreadPool::shared();
+  auto* x = static_cast<float*>(call.workspace);
+  if (p.integer_levels && kernels::usable_cpu_isa(call.isa) != CpuIsa::kPortable) {
+    float* sums = x + call.batch * p.padded_inputs;
+    const auto prepare = [&](int index, int count) {
+      const auto [begin, end] = kernels::part_of(call.batch, 1, index, count);
+      for (int64_t t = begin; t < end; ++t)
+        put_in_place(shape, call.x + t * shape.in_features, call.x_perm, x + t * p.padded_inputs, sums + t * p.groups);
+    };
+    call.batch == 1 ? prepare(0, 1) : pool.run(threads, prepare);
+    p.x_in_place = x;
+    p.x_sums = sums;
+  } else if (call.x_perm || p.padded_inputs != shape.in_features) {
     for (int64_t t = 0; t < call.batch; ++t)
-      for (int64_t i = 0; i < p.padded_inputs; ++i)
-        x[t * p.padded_inputs + i] =
-            i < shape.in_features ? call.x[t * shape.in_features + (call.x_perm ? call.x_perm[i] : i)] : 0.0F;
+      gather_inputs(shape, call.x + t * shape.in_features, call.x_perm, x + t * p.padded_inputs);
     p.x = x;
   } else {
     p.x = call.x;
   }
   const cpu::QuadsFunction quads = quads_function(call.isa);
-  kernels::ThreadPool::shared().run(std::max(call.threads, 1), [&](int index, int count) {
+  pool.run(threads, [&](int index, int count) {
     const auto [begin, end] = kernels::part_of(quads_of(shape), 1, index, count);
     if (begin < end) quads(p, shape.nbits, begin, end);
   });
