@@ -49,7 +49,7 @@ void build_tables(const Pass& p, int64_t block_begin, int64_t block_end) {
 }  // namespace
 
 const Level& avx2_level() noexcept {
-  static const Level kLevel{sizeof(float), 8, 3, build_tables, portable_level().look_up, look_up_vector<8>};
+  static const Level kLevel{sizeof(float), 8, 4, build_tables, portable_level().look_up, look_up_vector<8>};
   return kLevel;
 }
 

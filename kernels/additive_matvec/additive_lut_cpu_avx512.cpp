@@ -45,7 +45,7 @@ struct Shuffle {
 namespace aqlm_exp::additive_matvec::lut {
 
 const Level& avx512_level() noexcept {
-  static constexpr Level kLevel{sizeof(int16_t), 16, 7, build_int16, look_up_int16, look_up_vector<16>};
+  static constexpr Level kLevel{sizeof(int16_t), 16, 13, build_int16, look_up_int16, look_up_vector<16>};
   return kLevel;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/additive_matvec/additive_lut_cpu.h"
 
@@ -11,6 +12,8 @@ constexpr int kMaxTokens = 4;                     // tokens that share one pass 
 constexpr int kTablesPerBlock = 16;               // tables of one block: 16 KiB in fp32, half of a small L1
 constexpr int64_t kChunkRows = 4 * kLutRowBlock;  // rows that pass over a block's tables while these are in L1
 constexpr int64_t kVectorMinRows = 512;  // rows of a thread; below, building entries for all tokens costs too much
+
+constexpr int kNever = std::numeric_limits<int>::max();
 
 struct Pass {  // one pass over the codes: `tokens` consecutive tokens
   int64_t rows, padded_rows, in_features, groups, codebooks, group_size;
@@ -31,7 +34,7 @@ struct Pass {  // one pass over the codes: `tokens` consecutive tokens
 struct Level {
   int64_t entry_bytes;   // of a single-token table
   int width;             // tokens of a vector entry
-  int vector_min_batch;  // from here on vector entries win (one thread, 2x8, 4096x4096: kernels_cpu_bench)
+  int vector_min_batch;  // from here on vector entries win (one thread, 2x8, 2048x4096, Zen 4); or kNever
   void (*build)(const Pass&, int64_t block_begin, int64_t block_end);
   void (*look_up)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);
   void (*look_up_vector)(const Pass&, int64_t row_begin, int64_t row_end, void* scratch);

@@ -108,7 +108,7 @@ TEST(AdditiveLutCpu, EqualsTheReferenceAroundTheRowsThatShareTablesInCache) {
 }
 
 TEST(AdditiveLutCpu, EqualsTheReferenceForBatchesOneToSeventy) {
-  for (int64_t batch : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 33, 70}) {
+  for (int64_t batch : {1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 33, 70}) {
     check({.out_features = 100, .in_features = 64, .num_codebooks = 2}, batch, {2});   // tables a token
     check({.out_features = 1030, .in_features = 64, .num_codebooks = 2}, batch, {2});  // entries of many tokens
   }
