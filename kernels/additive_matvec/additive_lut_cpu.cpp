@@ -40,6 +40,13 @@ bool takes_vector_entries(const AdditiveShape& shape, int64_t batch, int threads
   return batch >= level.vector_min_batch && shape.out_features / std::max(threads, 1) >= lut::kVectorMinRows;
 }
 
+/// Rows that go to a thread at a time: whole row blocks, whose codes are one stream, where they share out evenly; else
+/// runs of two cache lines, so that many threads have work in a small linear.
+int64_t row_step(int64_t rows, int threads) {
+  const int64_t blocks = (rows + kLutRowBlock - 1) / kLutRowBlock;
+  return blocks % threads == 0 || blocks >= 8 * threads ? kLutRowBlock : 2 * kLutRowPad;
+}
+
 /// Where the parts of the workspace start, in bytes.
 struct Plan {
   int64_t tables = 0, table_scales = 0, x_by_input = 0, scratch = 0, scratch_bytes = 0, total = 0;
@@ -157,7 +164,7 @@ Status additive_lut_cpu(const AdditiveShape& shape, const AdditiveLutCpuCall& ca
       }
     });
     pool.run(threads, [&](int index, int count) {
-      const auto [begin, end] = kernels::part_of(p.padded_rows, kLutRowBlock, index, count);
+      const auto [begin, end] = kernels::part_of(p.padded_rows, row_step(p.padded_rows, count), index, count);
       if (begin < end)
         (vector ? level.look_up_vector : level.look_up)(p, begin, end,
                                                         static_cast<char*>(p.scratch) + index * p.scratch_bytes);

@@ -2,7 +2,8 @@
 // every row then adds num_codebooks table entries per group in the place of in_group_size multiply-adds.
 //
 // Layout of the packed codes: [row block of 512][input group][codebook][row in the block], one byte a code, rows padded
-// to a multiple of 64. A thread owns whole row blocks, so it reads one contiguous stream and nobody shares an output.
+// to a multiple of 64. A thread owns rows, whole row blocks where they share out evenly: long contiguous streams, and
+// nobody shares an output.
 //
 //   level        a table a token                                   large batches, and 512 rows or more a thread
 //   portable     fp32 tables, eight rows in flight                 the same

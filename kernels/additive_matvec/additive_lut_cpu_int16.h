@@ -84,44 +84,44 @@ void build_int16(const Pass& p, int64_t block_begin, int64_t block_end) {
 
 // Two streams of codes half a KiB apart, each ending where the next begins, defeat the hardware's prefetchers: without
 // these, codes that come from DRAM cost 285 us where the look-ups take 120 (2048 rows, 2x8, Zen 4). Far ahead into L2,
-// so that many lines travel at once; near ahead into L1.
-constexpr int64_t kFarBytes = 8192, kNearBytes = 2048;
+// so that many lines travel at once; near ahead into L1. In tables, which are half a KiB of codes each.
+constexpr int64_t kFarTables = 16, kNearTables = 4;
 
 /// Adds the entries of T tables to the sums of a strip's rows. Codes of a strip are fetched ahead by its first token.
 template <int T, bool First, bool Ahead>
-inline void sweep(const unsigned char* table, const uint8_t* codes, int64_t block_rows, int16_t* sums) {
+inline void sweep(const unsigned char* table, const Strip& strip, int64_t first, int16_t* sums) {
   Shuffle::Table loaded[T];
-  for (int k = 0; k < T; ++k) loaded[k] = Shuffle::load(table + k * 512);
-  for (int64_t r = 0; r < block_rows; r += 64) {
+  for (int k = 0; k < T; ++k) loaded[k] = Shuffle::load(table + (first + k) * 512);
+  const uint8_t* codes = strip.codes + first * strip.stride;
+  for (int64_t r = 0; r < strip.rows; r += 64) {
     __m512i low = First ? _mm512_setzero_si512() : _mm512_load_si512(sums + r);
     __m512i high = First ? _mm512_setzero_si512() : _mm512_load_si512(sums + r + 32);
     if constexpr (Ahead)
       for (int k = 0; k < T; ++k) {
-        const char* here = reinterpret_cast<const char*>(codes) + r * T + k * 64;
-        _mm_prefetch(here + kFarBytes, _MM_HINT_T1);
-        _mm_prefetch(here + kNearBytes, _MM_HINT_T0);
+        const uint8_t* here = codes + k * strip.stride + r;
+        _mm_prefetch(reinterpret_cast<const char*>(here + kFarTables * strip.stride), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(here + kNearTables * strip.stride), _MM_HINT_T0);
       }
-    for (int k = 0; k < T; ++k) Shuffle::add(loaded[k], _mm512_loadu_si512(codes + k * block_rows + r), &low, &high);
+    for (int k = 0; k < T; ++k) Shuffle::add(loaded[k], _mm512_loadu_si512(codes + k * strip.stride + r), &low, &high);
     _mm512_store_si512(sums + r, low);
     _mm512_store_si512(sums + r + 32, high);
   }
 }
 
 template <bool Ahead>
-inline void sum_tables(const unsigned char* table, const uint8_t* strip, int64_t tables, int64_t block_rows,
-                       int16_t* sums) {
+inline void sum_tables(const unsigned char* table, const Strip& strip, int64_t tables, int16_t* sums) {
   int64_t k = tables >= 2 ? 2 : 1;
   if (tables >= 2)
-    sweep<2, true, Ahead>(table, strip, block_rows, sums);
+    sweep<2, true, Ahead>(table, strip, 0, sums);
   else
-    sweep<1, true, Ahead>(table, strip, block_rows, sums);
-  for (; k + 2 <= tables; k += 2) sweep<2, false, Ahead>(table + k * 512, strip + k * block_rows, block_rows, sums);
-  if (k < tables) sweep<1, false, Ahead>(table + k * 512, strip + k * block_rows, block_rows, sums);
+    sweep<1, true, Ahead>(table, strip, 0, sums);
+  for (; k + 2 <= tables; k += 2) sweep<2, false, Ahead>(table, strip, k, sums);
+  if (k < tables) sweep<1, false, Ahead>(table, strip, k, sums);
 }
 
-inline void widen(const int16_t* sums, float scale, int64_t block_rows, float* total) {
+inline void widen(const int16_t* sums, float scale, int64_t rows, float* total) {
   const __m512 factor = _mm512_set1_ps(scale);
-  for (int64_t r = 0; r < block_rows; r += 16) {
+  for (int64_t r = 0; r < rows; r += 16) {
     const __m512i wide = _mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums + r)));
     _mm512_store_ps(total + r, _mm512_fmadd_ps(_mm512_cvtepi32_ps(wide), factor, _mm512_load_ps(total + r)));
   }
@@ -135,17 +135,16 @@ void look_up_int16(const Pass& p, int64_t row_begin, int64_t row_end, void* scra
     const int64_t chunk_end = chunk + kChunkRows < row_end ? chunk + kChunkRows : row_end;
     std::memset(totals, 0, static_cast<size_t>(p.tokens * kChunkRows) * sizeof(float));
     for (int64_t block = 0; block < p.blocks; ++block) {
-      const int64_t first = block * p.group_block;
-      const int64_t tables = (first + p.group_block < p.groups ? p.group_block : p.groups - first) * p.codebooks;
+      const int64_t first = block * tables_full, all = p.groups * p.codebooks;
+      const int64_t count = first + tables_full < all ? tables_full : all - first;
       for (int64_t t = 0; t < p.tokens; ++t) {
         const unsigned char* table =
             static_cast<const unsigned char*>(p.tables) + (block * p.tokens + t) * tables_full * 512;
-        for (int64_t row0 = chunk; row0 < chunk_end; row0 += kLutRowBlock) {
-          int64_t block_rows = 0;
-          const uint8_t* strip = block_codes(p, row0, &block_rows) + first * p.codebooks * block_rows;
-          t == 0 ? sum_tables<true>(table, strip, tables, block_rows, sums)
-                 : sum_tables<false>(table, strip, tables, block_rows, sums);
-          widen(sums, p.table_scales[block * p.tokens + t], block_rows, totals + t * kChunkRows + (row0 - chunk));
+        Strip strip{};
+        for (int64_t row = chunk; row < chunk_end; row += strip.rows) {
+          strip = strip_at(p, row, chunk_end, first);
+          t == 0 ? sum_tables<true>(table, strip, count, sums) : sum_tables<false>(table, strip, count, sums);
+          widen(sums, p.table_scales[block * p.tokens + t], strip.rows, totals + t * kChunkRows + (row - chunk));
         }
       }
     }

@@ -47,11 +47,19 @@ const Level& avx512vbmi_level() noexcept;
 
 namespace {  // one copy per level: an inline function could be linked from another level's file
 
-/// First code of (row, group, codebook 0) of the row block that holds `row`, and that block's rows.
-[[maybe_unused]] inline const uint8_t* block_codes(const Pass& p, int64_t row, int64_t* block_rows) {
+/// Rows of one row block: their codes for table k (of group k / codebooks, codebook k % codebooks) begin at
+/// codes + k * stride.
+struct Strip {
+  const uint8_t* codes;
+  int64_t stride, rows;
+};
+/// The rows from `row` (a multiple of 64) to `end` or the end of their row block; tables are counted from
+/// `first_table`.
+[[maybe_unused]] inline Strip strip_at(const Pass& p, int64_t row, int64_t end, int64_t first_table) {
   const int64_t start = row / kLutRowBlock * kLutRowBlock;
-  *block_rows = p.padded_rows - start < kLutRowBlock ? p.padded_rows - start : kLutRowBlock;
-  return p.codes + start * p.groups * p.codebooks;
+  const int64_t stride = p.padded_rows - start < kLutRowBlock ? p.padded_rows - start : kLutRowBlock;
+  const int64_t last = start + stride < end ? start + stride : end;
+  return {p.codes + start * p.groups * p.codebooks + (row - start) + first_table * stride, stride, last - row};
 }
 
 [[maybe_unused]] inline void finish(const Pass& p, int64_t token, int64_t row, float sum) {

@@ -88,19 +88,25 @@ template <int Offset>  // of the table, in entries
 }
 
 /// Adds the entries of a strip's codes to its rows' sums, eight rows in flight; their sums stay in registers over all
-/// tables. With Tables and Rows as constants every address is a displacement; 0: from the arguments. `next` is the
+/// tables. With Tables and Stride as constants every address is a displacement; 0: from the arguments. `next` is the
 /// strip that follows: sixteen short streams confuse the hardware's prefetcher, so its codes are fetched meanwhile.
-template <int Rows, int... Tables>
-[[maybe_unused]] void add_strip(std::integer_sequence<int, Tables...>, const float* tables, const uint8_t* strip,
-                                const uint8_t* next, int64_t num_tables, int64_t block_rows, float* out) {
-  const int64_t rows = Rows ? Rows : block_rows;
-  for (int64_t r = 0; r < rows; r += 8) {
-    for (int64_t byte = 0; byte < num_tables * 8; byte += 64) __builtin_prefetch(next + r * num_tables + byte);
+template <int Stride, int... Tables>
+[[maybe_unused]] void add_strip(std::integer_sequence<int, Tables...>, const float* tables, const Strip& strip,
+                                const Strip& next, int64_t num_tables, float* out) {
+  const int64_t stride = Stride ? Stride : strip.stride;
+  const int64_t count = sizeof...(Tables) > 0 ? static_cast<int64_t>(sizeof...(Tables)) : num_tables;
+  for (int64_t r = 0; r < strip.rows; r += 8) {
+    if (next.rows == next.stride)  // whole tables follow each other: in their order, which is 5% faster
+      for (int64_t byte = 0; byte < count * 8; byte += 64) __builtin_prefetch(next.codes + r * count + byte);
+    else
+      for (int64_t k = (r >> 3) & 7; k < count; k += 8)
+        __builtin_prefetch(next.codes + k * next.stride + (r & ~int64_t{63}));
     float sums[8] = {};
     if constexpr (sizeof...(Tables) > 0)
-      (add_eight<Tables * 256>(eight_codes(strip + Tables * rows + r), tables, sums), ...);
+      (add_eight<Tables * 256>(eight_codes(strip.codes + Tables * stride + r), tables, sums), ...);
     else
-      for (int64_t k = 0; k < num_tables; ++k) add_eight<0>(eight_codes(strip + k * rows + r), tables + k * 256, sums);
+      for (int64_t k = 0; k < count; ++k)
+        add_eight<0>(eight_codes(strip.codes + k * stride + r), tables + k * 256, sums);
     for (int i = 0; i < 8; ++i) out[r + row_of_sum(i)] += sums[i];
   }
 }
@@ -112,22 +118,24 @@ template <int Rows, int... Tables>
     const int64_t chunk_end = chunk + kChunkRows < row_end ? chunk + kChunkRows : row_end;
     std::memset(sums, 0, static_cast<size_t>(p.tokens * kChunkRows) * sizeof(float));
     for (int64_t block = 0; block < p.blocks; ++block) {
-      const int64_t first = block * p.group_block;
-      const int64_t count = (first + p.group_block < p.groups ? p.group_block : p.groups - first) * p.codebooks;
+      const int64_t first = block * tables_full, all = p.groups * p.codebooks;
+      const int64_t count = first + tables_full < all ? tables_full : all - first;
       for (int64_t t = 0; t < p.tokens; ++t) {
         const float* tables = static_cast<const float*>(p.tables) + (block * p.tokens + t) * tables_full * 256;
-        for (int64_t row0 = chunk; row0 < chunk_end; row0 += kLutRowBlock) {
-          int64_t block_rows = 0, next_rows = 0;
-          const uint8_t* strip = block_codes(p, row0, &block_rows) + first * p.codebooks * block_rows;
-          const bool last = row0 + kLutRowBlock >= chunk_end;
-          const uint8_t* next = block_codes(p, last ? chunk : row0 + kLutRowBlock, &next_rows);
-          next += (last && t + 1 == p.tokens ? first + p.group_block : first) * p.codebooks * next_rows;
-          float* out = sums + t * kChunkRows + (row0 - chunk);
-          if (count == kTablesPerBlock && block_rows == kLutRowBlock)
+        Strip strip = strip_at(p, chunk, chunk_end, first);
+        for (int64_t row = chunk; row < chunk_end;) {
+          const int64_t after = row + strip.rows;
+          const bool last = after >= chunk_end;
+          const int64_t next_table = last && t + 1 == p.tokens ? first + tables_full : first;
+          const Strip next = strip_at(p, last ? chunk : after, chunk_end, next_table);
+          float* out = sums + t * kChunkRows + (row - chunk);
+          if (count == kTablesPerBlock && strip.stride == kLutRowBlock)
             add_strip<kLutRowBlock>(std::make_integer_sequence<int, kTablesPerBlock>(), tables, strip, next,
-                                    kTablesPerBlock, block_rows, out);
+                                    kTablesPerBlock, out);
           else
-            add_strip<0>(std::integer_sequence<int>(), tables, strip, next, count, block_rows, out);
+            add_strip<0>(std::integer_sequence<int>(), tables, strip, next, count, out);
+          row = after;
+          strip = next;
         }
       }
     }
@@ -162,18 +170,18 @@ void look_up_vector(const Pass& p, int64_t row_begin, int64_t row_end, void* scr
         Vector* out = tables + m * 256 + e;
         out[0] = a, out[1] = b, out[2] = c, out[3] = d;
       }
-    for (int64_t row0 = row_begin; row0 < row_end; row0 += kLutRowBlock) {
-      int64_t block_rows = 0;
-      const uint8_t* codes = block_codes(p, row0, &block_rows) + j * p.codebooks * block_rows;
-      const uint8_t* ahead = codes + p.codebooks * block_rows;  // the next group's codes follow
-      Vector* sum = sums + (row0 - row_begin);
-      for (int64_t r = 0; r < block_rows; r += 2) {
-        if ((r & 63) == 0)
-          for (int64_t m = 0; m < p.codebooks; ++m) __builtin_prefetch(ahead + m * block_rows + r);
+    Strip strip{};
+    for (int64_t row = row_begin; row < row_end; row += strip.rows) {
+      strip = strip_at(p, row, row_end, j * p.codebooks);
+      Vector* sum = sums + (row - row_begin);
+      for (int64_t r = 0; r < strip.rows; r += 2) {
+        if ((r & 63) == 0)  // the next group's codes
+          for (int64_t m = 0; m < p.codebooks; ++m)
+            __builtin_prefetch(strip.codes + (p.codebooks + m) * strip.stride + r);
         Vector a = sum[r], b = sum[r + 1];
         const Vector* table = tables;
-        const uint8_t* code = codes + r;
-        for (int64_t m = 0; m < p.codebooks; ++m, table += 256, code += block_rows) {
+        const uint8_t* code = strip.codes + r;
+        for (int64_t m = 0; m < p.codebooks; ++m, table += 256, code += strip.stride) {
           a += table[code[0]];
           b += table[code[1]];
         }
