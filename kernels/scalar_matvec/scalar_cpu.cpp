@@ -21,18 +21,25 @@ inline uint32_t code_at(const uint32_t* line, int nbits, int64_t k, int64_t lane
 template <typename Visit>
 void for_each_step(const Pass& p, int nbits, int64_t row, Visit&& visit) {
   const int64_t words = block_words(nbits), columns = block_columns(nbits), q = row / kQuad, r = row % kQuad;
-  const int64_t steps_per_group = p.groups == 1 ? INT64_MAX : p.group_size / 16;
   const uint16_t* scales = p.scales + q * p.groups * 8 + r;
-  float weights[16];
-  int64_t step = 0;
+  float weights[16], table[16] = {};  // the group's weights themselves: levels times scale, less the zero point
+  int64_t left = 0, group = 0;        // steps until the next group
   for (int64_t b = 0; b < p.blocks; ++b) {
     const uint32_t* line = p.codes + ((q * p.blocks + b) * kQuad + r) * words;
-    for (int64_t k = 0; k < columns / 16; ++k, ++step) {
-      const int64_t g = std::min(step / steps_per_group, p.groups - 1);
-      const float scale = kernels::half_to_float(scales[g * 8]);
-      const float offset = -scale * kernels::half_to_float(scales[g * 8 + 4]);
-      for (int64_t lane = 0; lane < 16; ++lane)
-        weights[lane] = p.levels[code_at(line, nbits, k, lane)] * scale + offset;
+    for (int64_t k = 0; k < columns / 16; ++k) {
+      if (left == 0) {  // past the last group come padded columns
+        const int64_t g = std::min(group, p.groups - 1);
+        const float scale = kernels::half_to_float(scales[g * 8]);
+        const float offset = -scale * kernels::half_to_float(scales[g * 8 + 4]);
+        for (int i = 0; i < 16; ++i) table[i] = p.levels[i] * scale + offset;
+        left = ++group >= p.groups ? INT64_MAX : p.group_size / 16;
+      }
+      --left;
+      if (nbits == 3)
+        for (int64_t lane = 0; lane < 16; ++lane) weights[lane] = table[code_at(line, 3, k, lane)];
+      else
+        for (int64_t lane = 0; lane < 16; ++lane)
+          weights[lane] = table[(line[lane] >> (nbits * k)) & (nbits == 4 ? 15U : 3U)];
       visit(b * columns + k * 16, weights);
     }
   }
@@ -40,7 +47,7 @@ void for_each_step(const Pass& p, int nbits, int64_t row, Visit&& visit) {
 
 }  // namespace
 
-void portable_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
+void portable_table_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
   for (int64_t row = begin * kQuad; row < std::min(end * kQuad, p.rows); ++row)
     for (int64_t token = 0; token < p.batch; token += 4) {
       const int64_t tokens = std::min<int64_t>(4, p.batch - token);
@@ -73,7 +80,7 @@ int64_t blocks_of(const ScalarShape& shape) {
 }
 int64_t padded_inputs(const ScalarShape& shape) { return blocks_of(shape) * cpu::block_columns(shape.nbits); }
 
-cpu::QuadsFunction quads_function(CpuIsa isa) {
+cpu::QuadsFunction quads_function(CpuIsa isa, bool integer_levels) {
   switch (kernels::usable_cpu_isa(isa)) {
 #ifdef AQLM_EXP_X86
     case CpuIsa::kAvx2:
@@ -83,7 +90,7 @@ cpu::QuadsFunction quads_function(CpuIsa isa) {
       return cpu::avx512_quads;
 #endif
     default:
-      return cpu::portable_quads;
+      return integer_levels ? cpu::portable_integer_quads : cpu::portable_table_quads;
   }
 }
 
@@ -197,7 +204,7 @@ Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept 
   const int threads = std::max(call.threads, 1);
   kernels::ThreadPool& pool = kernels::ThreadPool::shared();
   auto* x = static_cast<float*>(call.workspace);
-  if (p.integer_levels && kernels::usable_cpu_isa(call.isa) != CpuIsa::kPortable) {
+  if (p.integer_levels) {
     float* sums = x + call.batch * p.padded_inputs;
     const auto prepare = [&](int index, int count) {
       const auto [begin, end] = kernels::part_of(call.batch, 1, index, count);
@@ -214,7 +221,7 @@ Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept 
   } else {
     p.x = call.x;
   }
-  const cpu::QuadsFunction quads = quads_function(call.isa);
+  const cpu::QuadsFunction quads = quads_function(call.isa, p.integer_levels);
   pool.run(threads, [&](int index, int count) {
     const auto [begin, end] = kernels::part_of(quads_of(shape), 1, index, count);
     if (begin < end) quads(p, shape.nbits, begin, end);

@@ -1,5 +1,5 @@
-// Codes that are the integers 0, 1, 2, ... themselves, for the vector levels. The including file defines `struct Lanes`
-// (a vector of floats and what is done to it) before it includes this.
+// Codes that are the integers 0, 1, 2, ... themselves. The including file defines `struct Lanes` (a vector of floats
+// and what is done to it) before it includes this.
 //
 // A code is converted where it stands in its word: masked by an AND, it is code 2^position as an integer, and the
 // inputs it meets were multiplied by 2^-position beforehand (exact), once for all rows. No shift, three
@@ -8,7 +8,8 @@
 //   S = steps of 16 columns handled as one: those of a block, or fewer where a group of scales ends inside it.
 #pragma once
 
-#include <immintrin.h>
+#include <cstring>
+#include <utility>
 
 #include "kernels/scalar_matvec/scalar_cpu_levels.h"
 
@@ -20,8 +21,8 @@ namespace {
 template <int Bits>
 inline void fetch_ahead(const uint32_t* words) {
   for (int64_t word = 0; word < kQuad * block_words(Bits); word += 16) {
-    _mm_prefetch(reinterpret_cast<const char*>(words + word) + 2048, _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(words + word) + 8192, _MM_HINT_T1);
+    __builtin_prefetch(reinterpret_cast<const char*>(words + word) + 2048, 0, 3);
+    __builtin_prefetch(reinterpret_cast<const char*>(words + word) + 8192, 0, 2);
   }
 }
 
@@ -50,7 +51,7 @@ inline Lanes::Integers code_in_place(const uint32_t* words) {
 constexpr int kVectors = 16 / Lanes::kWidth;
 /// Sums that a row's codes are added to in turn. One chain of eight multiply-adds a vector fills the scheduler of a Zen
 /// 4 with what waits (int4, 2048x4096, one thread: AVX-512 273 us, two chains 252; AVX2 324 and 291).
-constexpr int chains(int tokens) { return tokens == 1 ? kVectors * 2 : kVectors; }
+constexpr int chains(int tokens) { return tokens == 1 && kVectors < 4 ? kVectors * 2 : kVectors; }
 
 /// Adds codes Begin to Begin + sizeof...(Step) - 1 of one row's block, times x, to sums[token][chain].
 template <int Bits, int T, int Begin, int... Step>
@@ -81,22 +82,18 @@ inline void quad_of_integers(std::integer_sequence<int, Part...>, const Pass& p,
   const uint16_t* scales = p.scales + q * p.groups * 8;
   const float* x = p.x_in_place + token * p.padded_inputs;
   Lanes::Floats sums[kRows][T];
-  __m128 offset[T];  // of the four rows: - scale zero_point (sum of x), over the groups
-  for (int t = 0; t < T; ++t) {
-    offset[t] = _mm_setzero_ps();
+  Lanes::Four offset[T] = {};  // of the four rows: - scale zero_point (sum of x), over the groups
+  for (int t = 0; t < T; ++t)
     for (int r = 0; r < kRows; ++r) sums[r][t] = Lanes::zero();
-  }
   Group group;
   const auto add_part = [&]<int P>(std::integral_constant<int, P>) {
     if (group.left ==
         0) {  // past the last group come padded columns, whose inputs are zero: the last scales serve them
       const int64_t g = group.next < p.groups ? group.next : p.groups - 1;
-      const __m256 both = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + g * 8)));
-      _mm256_store_ps(group.scales, both);
-      const __m128 shift = _mm_mul_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
+      Lanes::load_halves(scales + g * 8, group.scales);
       if (group.next < p.groups)
         for (int t = 0; t < T; ++t)
-          offset[t] = _mm_fnmadd_ps(shift, _mm_set1_ps(p.x_sums[(token + t) * p.groups + g]), offset[t]);
+          offset[t] = Lanes::less_product(offset[t], group.scales, p.x_sums[(token + t) * p.groups + g]);
       group.left = group.next + 1 >= p.groups ? INT64_MAX : p.group_size / 16;
       ++group.next;
     }
@@ -122,8 +119,8 @@ inline void quad_of_integers(std::integer_sequence<int, Part...>, const Pass& p,
     x += block_columns(Bits);
   }
   for (int t = 0; t < T; ++t) {
-    alignas(16) float offsets[kRows];
-    _mm_store_ps(offsets, offset[t]);
+    float offsets[kRows];
+    std::memcpy(offsets, &offset[t], sizeof(offsets));
     for (int r = 0; r < kRows; ++r) finish(p, token + t, q * kQuad + r, Lanes::sum(sums[r][t]) + offsets[r]);
   }
 }

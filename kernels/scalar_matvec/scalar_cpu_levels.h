@@ -14,7 +14,7 @@ struct Pass {
   const float* levels;  // 16 entries
   bool integer_levels;
   const float* x;           // [batch, padded_inputs], zeros behind in_features
-  const float* x_in_place;  // the same for integer levels at the vector levels: times 2^-code_position of the column
+  const float* x_in_place;  // the same for integer levels: times 2^-code_position of the column
   const float* x_sums;      // [batch, groups], with x_in_place: the sum of a group's inputs
   int64_t batch;
   const float *bias, *residual;
@@ -23,14 +23,15 @@ struct Pass {
 
 /// Row quads [begin, end).
 using QuadsFunction = void (*)(const Pass&, int nbits, int64_t begin, int64_t end);
-void portable_quads(const Pass&, int nbits, int64_t begin, int64_t end);
+void portable_table_quads(const Pass&, int nbits, int64_t begin, int64_t end);
+void portable_integer_quads(const Pass&, int nbits, int64_t begin, int64_t end);
 void avx2_quads(const Pass&, int nbits, int64_t begin, int64_t end);
 void avx512_quads(const Pass&, int nbits, int64_t begin, int64_t end);
 
 constexpr int64_t block_columns(int nbits) { return nbits == 4 ? 128 : nbits == 2 ? 256 : 512; }
 constexpr int64_t block_words(int nbits) { return nbits == 3 ? 48 : 16; }  // per row
 
-/// Code k of a word is left where it stands, at this bit, by the vector levels; the top one is shifted down.
+/// Code k of a word is left where it stands, at this bit; the top one is shifted down.
 constexpr int code_position(int nbits, int k) {
   const int width = nbits == 3 ? 2 : nbits, shift = (nbits == 3 ? k % 16 : k) * width;
   return shift == 32 - width ? 0 : shift;
