@@ -130,13 +130,13 @@ void gather_inputs(const ScalarShape& shape, const float* x, const int32_t* x_pe
 /// The same, and each input times the power of two that undoes its code's place in the word (cpu::Pass::x_in_place).
 void put_in_place(const ScalarShape& shape, const float* x, const int32_t* x_perm, float* out, float* sums) {
   gather_inputs(shape, x, x_perm, out);
-  const int64_t columns = cpu::block_columns(shape.nbits), end = padded_inputs(shape);
+  const int64_t end = padded_inputs(shape), part = cpu::steps_of_part(shape.num_groups(), shape.group_size);
   const int64_t steps_per_group = shape.num_groups() == 1 ? end / 16 : shape.group_size / 16;
   for (int64_t g = 0; g < shape.num_groups(); ++g) {
     float lanes[16] = {};
     for (int64_t i = g * steps_per_group * 16; i < std::min((g + 1) * steps_per_group * 16, end); i += 16) {
-      const auto factor =
-          1.0F / static_cast<float>(1U << cpu::code_position(shape.nbits, static_cast<int>(i % columns / 16)));
+      const int position = cpu::code_position(shape.nbits, static_cast<int>(i / 16 % part));
+      const float factor = 1.0F / static_cast<float>(1U << position);
       for (int64_t lane = 0; lane < 16; ++lane) {
         lanes[lane] += out[i + lane];
         out[i + lane] *= factor;
@@ -213,6 +213,7 @@ Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept 
     };
     call.batch == 1 ? prepare(0, 1) : pool.run(threads, prepare);
     p.x_in_place = x;
+    p.part_steps = cpu::steps_of_part(p.groups, p.group_size);
     p.x_sums = sums;
   } else if (call.x_perm || p.padded_inputs != shape.in_features) {
     for (int64_t t = 0; t < call.batch; ++t)

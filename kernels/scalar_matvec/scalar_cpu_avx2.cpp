@@ -27,14 +27,8 @@ struct Lanes {
     return _mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(bits)));
   }
   static inline Integers either(Integers a, Integers b) { return _mm256_or_si256(a, b); }
-  template <int N>
-  static inline Integers left(Integers v) {
-    return _mm256_slli_epi32(v, N);
-  }
-  template <int N>
-  static inline Integers right(Integers v) {
-    return _mm256_srli_epi32(v, N);
-  }
+  static inline Integers left(Integers v, int n) { return _mm256_sll_epi32(v, _mm_cvtsi32_si128(n)); }
+  static inline Integers right(Integers v, int n) { return _mm256_srl_epi32(v, _mm_cvtsi32_si128(n)); }
   static inline Floats convert(Integers v) { return _mm256_cvtepi32_ps(v); }
   static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
   static inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }

@@ -27,14 +27,8 @@ struct Lanes {
     return _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(bits)));
   }
   static inline Integers either(Integers a, Integers b) { return _mm512_or_si512(a, b); }
-  template <int N>
-  static inline Integers left(Integers v) {
-    return _mm512_slli_epi32(v, N);
-  }
-  template <int N>
-  static inline Integers right(Integers v) {
-    return _mm512_srli_epi32(v, N);
-  }
+  static inline Integers left(Integers v, int n) { return _mm512_sll_epi32(v, _mm_cvtsi32_si128(n)); }
+  static inline Integers right(Integers v, int n) { return _mm512_srl_epi32(v, _mm_cvtsi32_si128(n)); }
   static inline Floats convert(Integers v) { return _mm512_cvtepi32_ps(v); }
   static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   static inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }

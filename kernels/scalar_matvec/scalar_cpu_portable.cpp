@@ -31,14 +31,8 @@ struct Lanes {
   }
   static inline Integers keep(Integers v, uint32_t bits) { return v & bits; }
   static inline Integers either(Integers a, Integers b) { return a | b; }
-  template <int N>
-  static inline Integers left(Integers v) {
-    return v << N;
-  }
-  template <int N>
-  static inline Integers right(Integers v) {
-    return v >> N;
-  }
+  static inline Integers left(Integers v, int n) { return v << static_cast<uint32_t>(n); }
+  static inline Integers right(Integers v, int n) { return v >> static_cast<uint32_t>(n); }
   static inline Floats convert(Integers v) { return __builtin_convertvector(reinterpret_cast<Signed>(v), Floats); }
   static inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
   static inline Floats add(Floats a, Floats b) { return a + b; }
