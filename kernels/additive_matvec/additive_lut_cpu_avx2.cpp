@@ -39,7 +39,7 @@ void build_tables(const Pass& p, int64_t block_begin, int64_t block_end) {
         int64_t left = first + p.group_block < p.groups ? p.group_block : p.groups - first;
         const float* book = p.books_by_entry + m * p.group_size * 256;
         const float* x = p.x + t * p.in_features + first * p.group_size;
-        float* out = static_cast<float*>(p.tables) + ((block * p.tokens + t) * tables + m) * 256;
+        float* out = static_cast<float*>(p.tables) + (((block - p.first_block) * p.tokens + t) * tables + m) * 256;
         for (; left >= 2; left -= 2, x += 2 * p.group_size, out += 2 * stride)
           build_groups<2>(book, x, p.group_size, out, stride);
         if (left > 0) build_groups<1>(book, x, p.group_size, out, stride);

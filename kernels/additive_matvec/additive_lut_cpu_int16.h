@@ -66,10 +66,11 @@ void build_int16(const Pass& p, int64_t block_begin, int64_t block_end) {
       } else if (top < 1.0e-34F) {  // limit / top could overflow; such entries are zero beside any other
         scale = inverse = 0;
       }
-      p.table_scales[block * p.tokens + t] = scale;
+      p.table_scales[(block - p.first_block) * p.tokens + t] = scale;
       const __m512 factor = _mm512_set1_ps(inverse);
       const __mmask16 live = inverse == 0 ? __mmask16{0} : __mmask16{0xFFFF};
-      unsigned char* table = static_cast<unsigned char*>(p.tables) + (block * p.tokens + t) * tables * 512;
+      unsigned char* table =
+          static_cast<unsigned char*>(p.tables) + ((block - p.first_block) * p.tokens + t) * tables * 512;
       const int64_t used = (last - first) * p.codebooks;
       for (int64_t k = 0; k < used; ++k, table += 512)
         for (int i = 0; i < 4; ++i) {
@@ -127,30 +128,36 @@ inline void widen(const int16_t* sums, float scale, int64_t rows, float* total) 
   }
 }
 
-void look_up_int16(const Pass& p, int64_t row_begin, int64_t row_end, void* scratch) {
+void look_up_int16(const Pass& shared, int64_t row_begin, int64_t row_end, void* scratch) {
   alignas(64) int16_t sums[kLutRowBlock];
-  float* totals = static_cast<float*>(scratch);  // [token][kChunkRows], rows in Shuffle's order
+  Pass p = pass_of_thread(shared, scratch, sizeof(int16_t));
+  float* totals = static_cast<float*>(scratch);  // [token][chunk_rows], rows in Shuffle's order
   const int64_t tables_full = p.group_block * p.codebooks;
-  for (int64_t chunk = row_begin; chunk < row_end; chunk += kChunkRows) {
-    const int64_t chunk_end = chunk + kChunkRows < row_end ? chunk + kChunkRows : row_end;
-    std::memset(totals, 0, static_cast<size_t>(p.tokens * kChunkRows) * sizeof(float));
+  for (int64_t chunk = row_begin; chunk < row_end; chunk += p.chunk_rows) {
+    const int64_t chunk_end = chunk + p.chunk_rows < row_end ? chunk + p.chunk_rows : row_end;
+    std::memset(totals, 0, static_cast<size_t>(p.tokens * p.chunk_rows) * sizeof(float));
     for (int64_t block = 0; block < p.blocks; ++block) {
+      if (p.build) {
+        p.first_block = block;
+        p.build(p, block, block + 1);
+      }
       const int64_t first = block * tables_full, all = p.groups * p.codebooks;
       const int64_t count = first + tables_full < all ? tables_full : all - first;
       for (int64_t t = 0; t < p.tokens; ++t) {
         const unsigned char* table =
-            static_cast<const unsigned char*>(p.tables) + (block * p.tokens + t) * tables_full * 512;
+            static_cast<const unsigned char*>(p.tables) + ((block - p.first_block) * p.tokens + t) * tables_full * 512;
         Strip strip{};
         for (int64_t row = chunk; row < chunk_end; row += strip.rows) {
           strip = strip_at(p, row, chunk_end, first);
           t == 0 ? sum_tables<true>(table, strip, count, sums) : sum_tables<false>(table, strip, count, sums);
-          widen(sums, p.table_scales[block * p.tokens + t], strip.rows, totals + t * kChunkRows + (row - chunk));
+          widen(sums, p.table_scales[(block - p.first_block) * p.tokens + t], strip.rows,
+                totals + t * p.chunk_rows + (row - chunk));
         }
       }
     }
     for (int64_t t = 0; t < p.tokens; ++t)
       for (int64_t r = 0; r < chunk_end - chunk; ++r)
-        finish(p, t, chunk + r / 64 * 64 + Shuffle::row_of(static_cast<int>(r % 64)), totals[t * kChunkRows + r]);
+        finish(p, t, chunk + r / 64 * 64 + Shuffle::row_of(static_cast<int>(r % 64)), totals[t * p.chunk_rows + r]);
   }
 }
 

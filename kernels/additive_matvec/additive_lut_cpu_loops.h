@@ -26,7 +26,7 @@ namespace {
   const int64_t tables = p.group_block * p.codebooks;
   for (int64_t block = block_begin; block < block_end; ++block)
     for (int64_t t = 0; t < p.tokens; ++t) {
-      float* out = static_cast<float*>(p.tables) + (block * p.tokens + t) * tables * 256;
+      float* out = static_cast<float*>(p.tables) + ((block - p.first_block) * p.tokens + t) * tables * 256;
       const int64_t first = block * p.group_block;
       const int64_t last = first + p.group_block < p.groups ? first + p.group_block : p.groups;
       for (int64_t j = first; j < last; ++j)
@@ -111,24 +111,30 @@ template <int Stride, int... Tables>
   }
 }
 
-[[maybe_unused]] void look_up_float(const Pass& p, int64_t row_begin, int64_t row_end, void* scratch) {
+[[maybe_unused]] void look_up_float(const Pass& shared, int64_t row_begin, int64_t row_end, void* scratch) {
+  Pass p = pass_of_thread(shared, scratch, sizeof(float));
   const int64_t tables_full = p.group_block * p.codebooks;
-  float* sums = static_cast<float*>(scratch);  // [token][kChunkRows]
-  for (int64_t chunk = row_begin; chunk < row_end; chunk += kChunkRows) {
-    const int64_t chunk_end = chunk + kChunkRows < row_end ? chunk + kChunkRows : row_end;
-    std::memset(sums, 0, static_cast<size_t>(p.tokens * kChunkRows) * sizeof(float));
+  float* sums = static_cast<float*>(scratch);  // [token][chunk_rows]
+  for (int64_t chunk = row_begin; chunk < row_end; chunk += p.chunk_rows) {
+    const int64_t chunk_end = chunk + p.chunk_rows < row_end ? chunk + p.chunk_rows : row_end;
+    std::memset(sums, 0, static_cast<size_t>(p.tokens * p.chunk_rows) * sizeof(float));
     for (int64_t block = 0; block < p.blocks; ++block) {
+      if (p.build) {
+        p.first_block = block;
+        p.build(p, block, block + 1);
+      }
       const int64_t first = block * tables_full, all = p.groups * p.codebooks;
       const int64_t count = first + tables_full < all ? tables_full : all - first;
       for (int64_t t = 0; t < p.tokens; ++t) {
-        const float* tables = static_cast<const float*>(p.tables) + (block * p.tokens + t) * tables_full * 256;
+        const float* tables =
+            static_cast<const float*>(p.tables) + ((block - p.first_block) * p.tokens + t) * tables_full * 256;
         Strip strip = strip_at(p, chunk, chunk_end, first);
         for (int64_t row = chunk; row < chunk_end;) {
           const int64_t after = row + strip.rows;
           const bool last = after >= chunk_end;
           const int64_t next_table = last && t + 1 == p.tokens ? first + tables_full : first;
           const Strip next = strip_at(p, last ? chunk : after, chunk_end, next_table);
-          float* out = sums + t * kChunkRows + (row - chunk);
+          float* out = sums + t * p.chunk_rows + (row - chunk);
           if (count == kTablesPerBlock && strip.stride == kLutRowBlock)
             add_strip<kLutRowBlock>(std::make_integer_sequence<int, kTablesPerBlock>(), tables, strip, next,
                                     kTablesPerBlock, out);
@@ -140,7 +146,7 @@ template <int Stride, int... Tables>
       }
     }
     for (int64_t t = 0; t < p.tokens; ++t)
-      for (int64_t r = 0; r < chunk_end - chunk; ++r) finish(p, t, chunk + r, sums[t * kChunkRows + r]);
+      for (int64_t r = 0; r < chunk_end - chunk; ++r) finish(p, t, chunk + r, sums[t * p.chunk_rows + r]);
   }
 }
 
