@@ -10,109 +10,25 @@
 // memory. Versions (H200, 14336x4096, 2x8, graph + PDL, share of the faster cuBLAS; gate.md section 6):
 //   partial sums combined by a second kernel 3.6x; by the last CTA to arrive 3.3x; in the cluster 3.6x, one launch:
 //   this.
-#include <cuda_fp16.h>
+#include <type_traits>
 
-#include "kernels/additive_matvec/additive_cuda.h"
-#include "kernels/platform/cuda_launch.cuh"
+#include "kernels/additive_matvec/additive_lookup_parts.cuh"
 
 namespace aqlm_exp::additive_matvec {
 namespace {
 
-using kernels::Status;
-
-constexpr int kMaxWarps = 18;
-constexpr int kBuilders = 16;           // warps that build tables; every launch has at least as many
-constexpr int kTables = 2;              // units resident at a time: 128 KiB of tables
-constexpr uint32_t kTableBase = 65536;  // shared address of the first table: byte 2 of each look-up address
-constexpr int64_t kSharedBytes = (kTables + 1) * 65536 - 1024;  // below the tables: sums, less what the system takes
-constexpr int kMaxRowsPerCta = (65536 - 2048) / 4;
-
-struct Linear {
-  const unsigned char* codes;
-  const __half* codebooks;
-  kernels::Epilogue out;
-  int64_t rows;
-  int first_block;  // row blocks (grid.y) below this belong to earlier linears
-};
-struct LookupParams {
-  Linear linears[kMaxFusedLinears];
-  int count;
-  const __half* x;
-  int64_t in_features;
-  int batch, groups, books, entries, units, units_per_split, rows_per_cta;
-};
-
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
-}
-/// A barrier that orders nothing: what was read from other CTAs is in registers, and the stores of y need not have
-/// arrived.
-__device__ __forceinline__ void cluster_leave() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
-}
-__device__ __forceinline__ float load_cluster(uint32_t local, uint32_t rank) {
-  uint32_t remote;
-  float value;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(local), "r"(rank));
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(remote) : "memory");
-  return value;
-}
-
-__device__ __forceinline__ void mma_1688(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a0), "r"(a1), "r"(b));
-}
-
-/// Sum over the 32 lanes of N values a lane; lane l ends with the sum of value l mod N.
-template <int W, int N>
-__device__ __forceinline__ float transpose_sum(float (&a)[N]) {
-  if constexpr (W == 0) {
-    float v = a[0];
-#pragma unroll
-    for (int w = N; w < 32; w *= 2) v += __shfl_xor_sync(~0U, v, w);
-    return v;
-  } else {
-    const bool upper = threadIdx.x & W;
-#pragma unroll
-    for (int i = 0; i < W; ++i) {
-      const float mine = upper ? a[i + W] : a[i], other = upper ? a[i] : a[i + W];
-      a[i] = mine + __shfl_xor_sync(~0U, other, W);
-    }
-    return transpose_sum<W / 2>(a);
-  }
-}
-
-template <uint32_t Offset>
-__device__ __forceinline__ float look_up(uint32_t address) {
-  float value;
-  asm volatile("ld.shared.f32 %0, [%1+%2];" : "=f"(value) : "r"(address), "n"(Offset));
-  return value;
-}
-
-/// The 16 look-ups of one 16-byte word (8 rows x 2 slots) in table Table.
-template <int Table>
-__device__ __forceinline__ void look_up_rows(const uint4& codes, uint32_t lane_part, float* sums) {
-  const uint32_t w[4] = {codes.x, codes.y, codes.z, codes.w};
-#pragma unroll
-  for (int k = 0; k < 4; ++k)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      sums[2 * k + h] += look_up<Table * 65536>(__byte_perm(w[k], lane_part, 0x7604 | ((2 * h) << 4)));
-      sums[2 * k + h] += look_up<Table * 65536 + 128>(__byte_perm(w[k], lane_part, 0x7604 | ((2 * h + 1) << 4)));
-    }
-}
-
+using namespace lookup;
+/// Few units a CTA: two tables are built, then all rows look up in both.
 /// Books: number of codebooks where known (no divisions then), else 0.
 template <int Half, int Books>
-__global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_constant__ LookupParams p) {
+__global__ void __launch_bounds__(kMaxWarps * 32, 1) wide_kernel(const __grid_constant__ LookupParams p) {
   extern __shared__ __align__(1024) unsigned char shared[];
   float* partial = reinterpret_cast<float*>(shared);
   const uint32_t window = kernels::shared_address(shared) & 0xFF000000U;  // CTAs of a cluster differ in the top byte
   unsigned char* tables = shared + (kTableBase + window - kernels::shared_address(shared));
   const int warp = static_cast<int>(threadIdx.x) >> 5, lane = static_cast<int>(threadIdx.x) & 31;
   const int warps = static_cast<int>(blockDim.x) >> 5, r = lane >> 2, q = lane & 3;
-  const int splits = static_cast<int>(gridDim.x), split = static_cast<int>(blockIdx.x);
+  const int split = static_cast<int>(blockIdx.x);
   const int books = Books ? Books : p.books;
   kernels::trigger_dependents();
 
@@ -183,37 +99,8 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
       }
       fetch(ring[1], unit0, warp + warps);
       if (unit0 != unit_begin || token != 0) __syncthreads();  // the last look-ups in the old tables are done
-      // Tables by tensor core: 16 entries x 8 groups a product. The four group blocks are rotated by row, so that the
-      // 8-byte stores of half a warp cover all banks.
-      if (builds) {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          float d[4][4] = {};
-#pragma unroll
-          for (int n = 0; n < 4; ++n) {
-            if constexpr (Half == 1)
-              mma_1688(d[n], words[k][0], words[k][1], b[n][0]);
-            else
-              kernels::mma_16816(d[n], words[k][0], words[k][1], words[k][2], words[k][3], b[n][0], b[n][Half - 1]);
-          }
-          float u[4][4], v[4][4];
-#pragma unroll
-          for (int n = 0; n < 4; ++n)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) u[n][i] = (r & 1) ? d[(n + 1) & 3][i] : d[n][i];
-#pragma unroll
-          for (int n = 0; n < 4; ++n)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) v[n][i] = (r & 2) ? u[(n + 2) & 3][i] : u[n][i];
-          unsigned char* line = tables + my_table * 65536 + (entry0 + k * 16 + r) * 256 + my_slot * 128 + q * 8;
-#pragma unroll
-          for (int s = 0; s < 4; ++s) {
-            unsigned char* to = line + ((s + r) & 3) * 32;
-            *reinterpret_cast<float2*>(to) = make_float2(v[s][0], v[s][1]);
-            *reinterpret_cast<float2*>(to + 8 * 256) = make_float2(v[s][2], v[s][3]);
-          }
-        }
-      }
+      if (builds)
+        build_entries<Half, 4>(tables + my_table * 65536 + (entry0 + r) * 256 + my_slot * 128 + q * 8, r, words, b);
       __syncthreads();
 
       const bool two = unit0 + 1 < unit_end;
@@ -243,78 +130,143 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 1) lookup_kernel(const __grid_
       for (int i = static_cast<int>(threadIdx.x); i < tiles * 16; i += static_cast<int>(blockDim.x)) partial[i] = 0;
     }
 
-    // Each CTA of the cluster finishes its share of the rows; scale, bias and residual are fetched before the wait.
-    const int share = (tiles * 16 + splits - 1) / splits;
-    const int stop = (split + 1) * share < tiles * 16 ? (split + 1) * share : tiles * 16;
-    for (int i = split * share + static_cast<int>(threadIdx.x), turn = 0; turn * static_cast<int>(blockDim.x) < share;
-         i += static_cast<int>(blockDim.x), ++turn) {
-      const int64_t row = row0 + i, at = token * linear.rows + row;
-      const bool mine = i < stop && row < linear.rows;
-      const float scale = mine ? __half2float(linear.out.scales[row]) : 0.F;
-      const float bias = mine && linear.out.bias ? __half2float(linear.out.bias[row]) : 0.F;
-      const float residual = mine && linear.out.residual ? __half2float(__ldcg(linear.out.residual + at)) : 0.F;
-      if (turn == 0) {
-        if (splits > 1)
-          cluster_sync();
-        else
-          __syncthreads();
-      }
-      if (!mine) continue;
-      float sum = 0;
-      if (splits > 1) {
-        // All loads first: an addition behind each would wait 200 clocks eight times.
-        const uint32_t local = kernels::shared_address(partial + i);
-        float parts[8];
-#pragma unroll
-        for (int k = 0; k < 8; ++k) parts[k] = k < splits ? load_cluster(local, static_cast<uint32_t>(k)) : 0.F;
-#pragma unroll
-        for (int k = 0; k < 8; ++k) sum += parts[k];
-      } else {
-        sum = partial[i];
-      }
-      linear.out.y[at] = __float2half_rn(fmaf(sum, scale, bias) + residual);
-    }
-    if (splits > 1)
-      cluster_leave();  // nobody leaves, or overwrites sums, while others read
-    else if (token + 1 < p.batch)
-      __syncthreads();
+    finish_rows(linear, int64_t{static_cast<int>(blockIdx.y) - linear.first_block} * p.rows_per_cta, tiles, partial,
+                token, token + 1 == p.batch);
   }
 }
 
-/// Clusters of `size` CTAs that run at the same time; asked once per device and size.
-template <int Half, int Books>
-int resident_clusters(int size) {
-  static std::atomic<int> known[64][4];
-  const int device = kernels::current_device();
-  const int slot = size == 8 ? 3 : size == 4 ? 2 : size == 2 ? 1 : 0;
-  if (device < 0) return 0;
-  int count = known[device][slot].load(std::memory_order_relaxed);
-  if (count > 0) return count;
-  if (size == 1) {
-    count = kernels::multiprocessors();
-  } else {
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(size), 1);
-    config.blockDim = dim3(kMaxWarps * 32);
-    config.dynamicSmemBytes = kSharedBytes;
-    cudaLaunchAttribute attribute;
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = static_cast<unsigned>(size);
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    if (cudaOccupancyMaxActiveClusters(&count, lookup_kernel<Half, Books>, &config) != cudaSuccess) {
-      cudaGetLastError();
-      return 0;
+constexpr int kDeepUnits = 3;  // with 2 the wide kernel is faster: 5.3 against 5.7 us (2x8, 4096x4096, H200)
+
+/// Many units and few rows a CTA (4096x11008): while one table is looked up in, the next is built in the other, and the
+/// sums of a warp's tiles stay in registers until the last unit. Inputs, and codebooks that do not stay in registers,
+/// wait in shared memory: a load behind the stream of codes would arrive behind it.
+template <int Half, int Books, int WarpTiles>
+__global__ void __launch_bounds__((WarpTiles == 1 ? kMaxWarps : kBuilders) * 32, 1)
+    deep_kernel(const __grid_constant__ LookupParams p) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  float* partial = reinterpret_cast<float*>(shared);
+  const uint32_t window = kernels::shared_address(shared) & 0xFF000000U;
+  unsigned char* tables = shared + (kTableBase + window - kernels::shared_address(shared));
+  unsigned char* x_shared = shared + kDeepSums;
+  unsigned char* books_shared = x_shared + deep_x_bytes<Half>(p);
+  const int warp = static_cast<int>(threadIdx.x) >> 5, lane = static_cast<int>(threadIdx.x) & 31;
+  const int warps = static_cast<int>(blockDim.x) >> 5, r = lane >> 2, q = lane & 3;
+  const int books = Books ? Books : p.books;
+  constexpr bool kBooksStay = Books == 1 || Books == 2;  // a slot has the same codebook in each unit
+  kernels::trigger_dependents();
+  const Work work(p);
+  const int tiles = work.tiles, unit_begin = work.unit_begin, unit_end = work.unit_end;
+  const uint32_t lane_part = window | kTableBase | static_cast<uint32_t>(lane) * 4;
+  const int first_block = 2 * unit_begin / books;  // of 32 groups; x_shared begins there
+
+  // Warp w of the first 16 makes 32 entries of one slot.
+  const bool builds = warp < kBuilders;
+  const int my_slot = (warp >> 3) & 1, entry0 = (warp & 7) * 32;
+  uint32_t words[2][2 * Half];
+  const auto load_words = [&](const void* from_books, int unit, auto load) {
+    const auto* from = static_cast<const unsigned*>(from_books) + ((2 * unit + my_slot) % books) * p.entries * 4 * Half;
+#pragma unroll
+    for (int k = 0; k < 2; ++k)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int entry = entry0 + k * 16 + r + 8 * i;
+#pragma unroll
+        for (int h = 0; h < Half; ++h)
+          words[k][2 * h + i] = builds && entry < p.entries ? load(from + entry * 4 * Half + 4 * h + q) : 0U;
+      }
+  };
+  const auto build = [&](int unit, unsigned char* table) {
+    if (!builds) return;
+    if constexpr (!kBooksStay) load_words(books_shared, unit, [](const unsigned* at) { return *at; });
+    uint32_t b[4][Half];
+    const auto* from = reinterpret_cast<const unsigned*>(x_shared) +
+                       (((2 * unit + my_slot) / books - first_block) * 32 + r) * 4 * Half + q;
+#pragma unroll
+    for (int n = 0; n < 4; ++n)
+#pragma unroll
+      for (int h = 0; h < Half; ++h) b[n][h] = from[n * 8 * 4 * Half + 4 * h];
+    build_entries<Half, 2>(table + (entry0 + r) * 256 + my_slot * 128 + q * 8, r, words, b);
+  };
+
+  constexpr int kAhead = WarpTiles == 1 ? 3 : 2;  // units whose codes are on their way
+  uint4 codes[kAhead][WarpTiles][2];
+  const auto fetch = [&](uint4(&to)[WarpTiles][2], int unit) {
+#pragma unroll
+    for (int k = 0; k < WarpTiles; ++k) {
+      const int tile = warp + k * warps;
+      if (unit >= unit_end || tile >= tiles) continue;
+      const unsigned char* from = work.codes(unit, tile, lane);
+#pragma unroll
+      for (int b = 0; b < 2; ++b) to[k][b] = kernels::load_stream16(from + b * 512);
     }
+  };
+
+  if constexpr (kBooksStay) {
+    load_words(work.linear.codebooks, 0, [](const unsigned* at) { return __ldg(at); });
+  } else {
+    for (int i = static_cast<int>(threadIdx.x); i < books * p.entries * Half; i += static_cast<int>(blockDim.x))
+      reinterpret_cast<uint4*>(books_shared)[i] = kernels::load_table16(work.linear.codebooks + i * 8);
   }
-  known[device][slot].store(count, std::memory_order_relaxed);
-  return count;
+  work.prefetch_epilogue();
+  for (int token = 0; token < p.batch; ++token) {
+    const __half* x = p.x + token * p.in_features;
+    fetch(codes[0], unit_begin);
+    if (token == 0) kernels::wait_for_previous();
+    const int blocks = unit_end > unit_begin ? (2 * unit_end - 1) / books - first_block + 1 : 0;
+    for (int i = static_cast<int>(threadIdx.x); i < blocks * 32 * Half; i += static_cast<int>(blockDim.x)) {
+      const int at = first_block * 32 * Half + i;
+      reinterpret_cast<uint4*>(x_shared)[i] =
+          at < p.groups * Half ? kernels::load_fresh16(x + at * 8) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int a = 1; a < kAhead; ++a) fetch(codes[a], unit_begin + a);
+    __syncthreads();
+    float sums[WarpTiles][16] = {};
+    if (unit_begin < unit_end) build(unit_begin, tables);
+    __syncthreads();
+    // Half of the warps look up first and half build first, so that products wait while others look up.
+    const auto step = [&](int unit, auto phase) {
+      constexpr int kPhase = decltype(phase)::value, kTable = kPhase & 1;
+#pragma unroll 1
+      for (int turn = 0; turn < 2; ++turn) {
+        if (((turn ^ warp) & 1) != 0) {
+          if (unit + 1 < unit_end) build(unit + 1, tables + (kTable ^ 1) * 65536);
+        } else {
+#pragma unroll
+          for (int k = 0; k < WarpTiles; ++k) {
+            if (warp + k * warps >= tiles) continue;
+#pragma unroll
+            for (int i = 0; i < 2; ++i) look_up_rows<kTable>(codes[kPhase % kAhead][k][i], lane_part, sums[k] + i * 8);
+          }
+          fetch(codes[kPhase % kAhead], unit + kAhead);
+        }
+      }
+      __syncthreads();
+    };
+    constexpr int kRound = kAhead % 2 ? 2 * kAhead : kAhead;  // units after which tables and rings repeat
+    for (int unit = unit_begin; unit < unit_end; unit += kRound) {
+      step(unit, std::integral_constant<int, 0>{});
+      if (unit + 1 < unit_end) step(unit + 1, std::integral_constant<int, 1>{});
+      if constexpr (kRound > 2) {
+        if (unit + 2 < unit_end) step(unit + 2, std::integral_constant<int, 2>{});
+        if (unit + 3 < unit_end) step(unit + 3, std::integral_constant<int, 3>{});
+        if (unit + 4 < unit_end) step(unit + 4, std::integral_constant<int, 4>{});
+        if (unit + 5 < unit_end) step(unit + 5, std::integral_constant<int, 5>{});
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < WarpTiles; ++k) {
+      if (warp + k * warps >= tiles) continue;
+      const float sum = transpose_sum<8>(sums[k]);
+      if (lane < 16) partial[(warp + k * warps) * 16 + lane] = sum;
+    }
+    finish_rows(work.linear, work.row0, tiles, partial, token, token + 1 == p.batch);
+  }
 }
 
 template <int Half, int Books>
 Status run(int count, const AdditiveShape* shapes, const AdditiveCudaCall* calls) {
-  if (!kernels::allow_shared<lookup_kernel<Half, Books>>(kSharedBytes)) return Status::kNoDevice;
+  if (!kernels::allow_shared<wide_kernel<Half, Books>>(kSharedBytes)) return Status::kNoDevice;
   const AdditiveShape& shape = shapes[0];
   LookupParams p{};
   p.count = count;
@@ -328,7 +280,9 @@ Status run(int count, const AdditiveShape* shapes, const AdditiveCudaCall* calls
   int splits = 1;
   while (splits < 8 && splits * kTables < p.units) splits *= 2;
   int clusters = 0;
-  while ((clusters = resident_clusters<Half, Books>(splits)) == 0 && splits > 1) splits /= 2;
+  while ((clusters = kernels::resident_clusters<wide_kernel<Half, Books>>(splits, kMaxWarps * 32, kSharedBytes)) == 0 &&
+         splits > 1)
+    splits /= 2;
   if (clusters == 0) return Status::kNoDevice;
   p.units_per_split = (p.units + splits - 1) / splits;
   // The fewest rows per CTA with which all row blocks run at once.
@@ -365,7 +319,12 @@ Status run(int count, const AdditiveShape* shapes, const AdditiveCudaCall* calls
   how.cluster = splits;
   how.programmatic = calls[0].programmatic;
   how.stream = static_cast<cudaStream_t>(calls[0].stream);
-  return kernels::launch<lookup_kernel<Half, Books>>(how, p);
+  const int64_t deep_bytes = kDeepSums + deep_x_bytes<Half>(p) + p.books * p.entries * 16 * Half;
+  if (p.units_per_split >= kDeepUnits && deep_bytes <= kMaxRowsPerCta * 4) {
+    if (tiles_per_cta <= warps) return kernels::launch<deep_kernel<Half, Books, 1>>(how, p);
+    if (tiles_per_cta <= 2 * kBuilders) return kernels::launch<deep_kernel<Half, Books, 2>>(how, p);
+  }
+  return kernels::launch<wide_kernel<Half, Books>>(how, p);
 }
 
 }  // namespace

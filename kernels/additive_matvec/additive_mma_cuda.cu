@@ -32,7 +32,7 @@ __device__ __forceinline__ uint4 add_halves(const uint4& a, const uint4& b) {
 template <int Books>
 struct PackedWords {
   static_assert(Books == 1 || Books % 2 == 0);
-  static constexpr int kParts = 1, kTogether = Books <= 2 ? 2 : 1;
+  static constexpr int kParts = 1, kTogether = Books <= 2 ? 2 : 1, kGather = 16;
   static constexpr int kUnits = Books == 1 ? 1 : Books / 2;   // per block of 32 groups
   static constexpr int kTables = Books == 1 ? 1 : Books / 2;  // of 64 KiB: [entry][slot][copy 0..7] codewords
   struct Weights {
@@ -56,17 +56,33 @@ struct PackedWords {
         quad(lane & 3),
         copy(static_cast<uint32_t>(lane & 7) * 16) {}
 
-  /// A thread loads a codeword once and stores its eight copies; the order is turned by lane, so that the eight lanes
-  /// of a store phase meet eight bank groups.
-  __device__ void setup() const {
-#pragma unroll 2
-    for (int i = static_cast<int>(threadIdx.x); i < Books * 256; i += static_cast<int>(blockDim.x)) {
-      const int entry = i & 255, book = i >> 8;
-      const uint4 word = entry < w.entries ? kernels::load_table16(w.codebooks + (book * w.entries + entry) * 8)
-                                           : make_uint4(0, 0, 0, 0);
+  /// Codewords on their way to the table: they are asked for before the first codes, behind which they would arrive.
+  template <int Threads>
+  struct Setup {
+    uint4 words[(Books * 256 + Threads - 1) / Threads];
+  };
+  template <int Threads>
+  __device__ void begin(Setup<Threads>& setup) const {
+#pragma unroll
+    for (int k = 0; k < (Books * 256 + Threads - 1) / Threads; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * Threads, entry = i & 255, book = i >> 8;
+      setup.words[k] = book < Books && entry < w.entries
+                           ? kernels::load_stream16(w.codebooks + (book * w.entries + entry) * 8)
+                           : make_uint4(0, 0, 0, 0);
+    }
+  }
+  /// A thread stores the eight copies of its codewords; the order is turned by lane, so that the eight lanes of a store
+  /// phase meet eight bank groups.
+  template <int Threads>
+  __device__ void finish(const Setup<Threads>& setup) const {
+#pragma unroll
+    for (int k = 0; k < (Books * 256 + Threads - 1) / Threads; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * Threads, entry = i & 255, book = i >> 8;
+      if (book >= Books) continue;
       unsigned char* to = table + (book >> 1) * 65536 + entry * 256 + (book & 1) * 128;
 #pragma unroll
-      for (int k = 0; k < 8; ++k) *reinterpret_cast<uint4*>(to + ((k + i) & 7) * 16) = word;
+      for (int copy_at = 0; copy_at < 8; ++copy_at)
+        *reinterpret_cast<uint4*>(to + ((copy_at + i) & 7) * 16) = setup.words[k];
     }
   }
   __device__ void fetch(Codes& codes, int tile, int block, int, int blocks) const {
@@ -127,7 +143,7 @@ struct PackedWords {
 
 template <int Books, int Parts>
 struct GatherWords {
-  static constexpr int kParts = Parts, kTogether = 1;
+  static constexpr int kParts = Parts, kTogether = 1, kGather = 1;  // what is not shared memory is L1
   struct Weights {
     const uint16_t* codes;  // [rows][groups][Books]
     const __half* codebooks;
@@ -142,7 +158,12 @@ struct GatherWords {
 
   __device__ GatherWords(const Weights& weights, unsigned char*, int lane)
       : w(weights), row(lane >> 2), quad(lane & 3), mask((1U << weights.nbits) - 1U) {}
-  __device__ void setup() const {}
+  template <int Threads>
+  struct Setup {};
+  template <int Threads>
+  __device__ void begin(Setup<Threads>&) const {}
+  template <int Threads>
+  __device__ void finish(const Setup<Threads>&) const {}
   __device__ void fetch(Codes& codes, int tile, int block, int, int) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -192,19 +213,16 @@ struct GatherWords {
 };
 
 /// The tokens [done, done + count) of a call.
-template <class Decoder>
-mma::Params<Decoder> params_of(const AdditiveShape& shape, const AdditiveCudaCall& call, int64_t done, int64_t count) {
-  mma::Params<Decoder> p{};
-  p.common.x = static_cast<const __half*>(call.x) + done * shape.in_features;
-  p.common.out.scales = static_cast<const __half*>(call.scales);
-  p.common.out.bias = static_cast<const __half*>(call.bias);
-  p.common.out.residual =
-      call.residual ? static_cast<const __half*>(call.residual) + done * shape.out_features : nullptr;
-  p.common.out.y = static_cast<__half*>(call.y) + done * shape.out_features;
-  p.common.rows = shape.out_features;
-  p.common.in_features = shape.in_features;
-  p.common.batch = static_cast<int>(count);
-  return p;
+template <class Common>
+void set_call(Common& common, const AdditiveShape& shape, const AdditiveCudaCall& call, int64_t done, int64_t count) {
+  common.x = static_cast<const __half*>(call.x) + done * shape.in_features;
+  common.out.scales = static_cast<const __half*>(call.scales);
+  common.out.bias = static_cast<const __half*>(call.bias);
+  common.out.residual = call.residual ? static_cast<const __half*>(call.residual) + done * shape.out_features : nullptr;
+  common.out.y = static_cast<__half*>(call.y) + done * shape.out_features;
+  common.rows = shape.out_features;
+  common.in_features = shape.in_features;
+  common.batch = static_cast<int>(count);
 }
 
 template <int Books>
@@ -213,7 +231,8 @@ Status run_packed(const AdditiveShape& shape, const AdditiveCudaCall& call) {
   const auto stream = static_cast<cudaStream_t>(call.stream);
   for (int64_t done = 0; done < call.batch; done += 32) {
     const int64_t count = call.batch - done < 32 ? call.batch - done : 32;
-    auto p = params_of<Decoder>(shape, call, done, count);
+    mma::Params<Decoder> p{};
+    set_call(p.common, shape, call, done, count);
     p.weights = {static_cast<const unsigned char*>(call.codes), static_cast<const __half*>(call.codebooks),
                  (shape.out_features + 15) / 16 * 1024, static_cast<int>(shape.codebook_size())};
     Status status;
@@ -238,7 +257,8 @@ Status run_gather(const AdditiveShape& shape, const AdditiveCudaCall& call) {
   const auto stream = static_cast<cudaStream_t>(call.stream);
   for (int64_t done = 0; done < call.batch; done += 32) {
     const int64_t count = call.batch - done < 32 ? call.batch - done : 32;
-    auto p = params_of<Decoder>(shape, call, done, count);
+    mma::Params<Decoder> p{};
+    set_call(p.common, shape, call, done, count);
     p.weights = {static_cast<const uint16_t*>(call.codes), static_cast<const __half*>(call.codebooks),
                  shape.out_features, shape.num_in_groups(), shape.nbits_per_codebook};
     Status status;

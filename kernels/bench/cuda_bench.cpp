@@ -521,7 +521,10 @@ int main(int argc, char** argv) {
 
   add_all(14336, 4096, {1, 2, 4, 8, 16, 32, 64});
   add_all(4096, 4096, {1, 4, 16});
-  add_all(4096, 14336, {1, 16});
+  add_all(4096, 14336, {1, 4, 16});
+  add_all(4096, 11008, {1});
+  add_all(11008, 4096, {1});
+  add_all(8192, 8192, {1, 16});
   add_prefill(14336, 4096);
   add_prefill(4096, 4096);
   benchmark::Initialize(&argc, argv);

@@ -28,6 +28,7 @@ struct Common {
   int64_t rows, in_features;
   int batch, tiles, blocks, chunks;
   int tile_begin, tile_end, tiles_per_cta;  // of this launch
+  int gather, buffers;  // tiles between two barriers; 2: while sums are added up, others are written
 };
 
 constexpr int64_t kSharedLimit = 227 * 1024;  // of one CTA on Hopper
@@ -48,23 +49,19 @@ struct Shape {
   static constexpr int kTokens = Tiles8 * 8;
   static constexpr int kChunkInputs = Warps * Blocks * kBlockInputs<Decoder>;
   static constexpr int kXPitch = kChunkInputs + 32;  // halves: tokens of a phase fall into different banks
-  static constexpr int kGather = (Tiles8 == 1 ? 2 : 1) * (InRegisters ? 2 : 1);  // tiles between two barriers
   // Tiles a warp works on at once: with one, eight tokens left both shared memory and tensor cores waiting (ncu: 0.46
   // instructions a clock, short scoreboard). More tokens leave no registers for it.
   static constexpr int kTogether = Tiles8 == 1 ? Decoder::kTogether : 1;
-  static_assert(kGather % kTogether == 0);
+  static constexpr int kLeast = (Tiles8 == 1 ? 2 : 1) * (InRegisters ? 2 : 1);
   static constexpr int kTileFloats = Warps * kTokens * kPitch;
-  static constexpr int64_t kReduceBytes = int64_t{2} * kGather * kTileFloats * 4;
   static constexpr int64_t kXBytes = InRegisters ? 0 : int64_t{kTokens} * kXPitch * 2;
-  static int64_t shared_bytes(int64_t decoder_bytes, int64_t tiles_per_cta, int64_t chunks,
-                              int64_t fixed_bytes = kReduceBytes + kXBytes) {
-    return decoder_bytes + fixed_bytes + tiles_per_cta * 16 * 8 + (chunks > 1 ? tiles_per_cta * kTokens * 16 * 4 : 0);
-  }
+  /// What a CTA keeps for each of its tiles from the first chunk to the last.
+  static constexpr int64_t tile_bytes(int64_t chunks) { return 16 * 8 + (chunks > 1 ? kTokens * 16 * 4 : 0); }
 };
 
 /// Eight inputs of one token from column `first`, zeros past the end; one element at a time where x is permuted.
-template <bool MayPermute>
-__device__ __forceinline__ uint4 load_octet(const Common& c, int token, int64_t first) {
+template <bool MayPermute, class C>
+__device__ __forceinline__ uint4 load_octet(const C& c, int token, int64_t first) {
   if (token >= c.batch || first >= c.in_features) return make_uint4(0, 0, 0, 0);
   const __half* row = c.x + token * c.in_features;
   if constexpr (MayPermute) {
@@ -89,9 +86,8 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
   const int warp = static_cast<int>(threadIdx.x) >> 5, lane = static_cast<int>(threadIdx.x) & 31;
   const int r = lane >> 2, t = lane & 3;
   float* reduce = reinterpret_cast<float*>(shared + Decoder::shared_bytes(params.weights));
-  __half* x_shared = reinterpret_cast<__half*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes);
-  float2* extras =
-      reinterpret_cast<float2*>(shared + Decoder::shared_bytes(params.weights) + S::kReduceBytes + S::kXBytes);
+  __half* x_shared = reinterpret_cast<__half*>(reduce + c.buffers * c.gather * S::kTileFloats);
+  float2* extras = reinterpret_cast<float2*>(reinterpret_cast<unsigned char*>(x_shared) + S::kXBytes);
   float* sums = reinterpret_cast<float*>(extras + c.tiles_per_cta * 16);
   trigger_dependents();
 
@@ -108,13 +104,15 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
         if (k == 0 || tile + k * stride < c.tile_end)
           decoder.fetch(next[b][k], tile + k * stride, block + b, c.tiles, c.blocks);
   };
+  typename Decoder::template Setup<Warps * 32> setup;
+  decoder.begin(setup);
   fetch(first_tile, warp * Blocks);
   for (int i = static_cast<int>(threadIdx.x); i < tiles_here * 16; i += Warps * 32) {
     const int64_t row = (first_tile + i / 16 * int64_t{stride}) * 16 + i % 16;
     extras[i] = make_float2(c.out.scales && row < c.rows ? __half2float(c.out.scales[row]) : 1.F,
                             c.out.bias && row < c.rows ? __half2float(c.out.bias[row]) : 0.F);
   }
-  decoder.setup();
+  decoder.finish(setup);
   __syncthreads();  // the decoder's tables stand
   wait_for_previous();
 
@@ -180,7 +178,7 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
 #pragma unroll
       for (int k = 0; k < kTogether; ++k) {
         if (k > 0 && !all) break;
-        float* mine = reduce + (buffer * S::kGather + waiting) * S::kTileFloats + warp * S::kTokens * kPitch;
+        float* mine = reduce + (buffer * c.gather + waiting) * S::kTileFloats + warp * S::kTokens * kPitch;
 #pragma unroll
         for (int n = 0; n < Tiles8; ++n)
 #pragma unroll
@@ -189,13 +187,13 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
                 make_float2(acc[k][n][i], acc[k][n][i + 2]);
         ++waiting, ++local;
       }
-      if (waiting < S::kGather && same_chunk) continue;
+      if (waiting < c.gather && same_chunk) continue;
       __syncthreads();
       for (int i = static_cast<int>(threadIdx.x); i < waiting * S::kTokens * 16; i += Warps * 32) {
         const int which = i / (S::kTokens * 16), token = i / 16 % S::kTokens, row = i % 16;
         const int here = local - waiting + which;
         const int64_t out_row = (first_tile + here * int64_t{stride}) * 16 + row;
-        const float* from = reduce + (buffer * S::kGather + which) * S::kTileFloats + token * kPitch + row;
+        const float* from = reduce + (buffer * c.gather + which) * S::kTileFloats + token * kPitch + row;
         float sum = 0;
 #pragma unroll
         for (int w = 0; w < Warps; ++w) sum += from[w * S::kTokens * kPitch];
@@ -213,7 +211,7 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
         }
       }
       waiting = 0;
-      buffer ^= 1;
+      buffer ^= c.buffers - 1;
     }
   }
 }
@@ -229,18 +227,28 @@ Status run(Params<Decoder> params, bool programmatic, cudaStream_t stream) noexc
   c.blocks = static_cast<int>((c.in_features + kBlockInputs<Decoder> - 1) / kBlockInputs<Decoder>);
   c.chunks = (c.blocks + Warps * Blocks - 1) / (Warps * Blocks);
   // What a CTA keeps per tile must fit beside the tables and x: huge outputs take several launches.
-  const int64_t fixed = S::shared_bytes(Decoder::shared_bytes(params.weights), 0, c.chunks);
-  const int64_t most = (kSharedLimit - fixed) / S::shared_bytes(0, 1, c.chunks, 0);
+  constexpr int64_t kGathered = int64_t{S::kTileFloats} * 4;
+  const int64_t room = kSharedLimit - Decoder::shared_bytes(params.weights) - S::kXBytes;
+  const int64_t most = (room - 2 * S::kTogether * kGathered) / S::tile_bytes(c.chunks);
   if (most < 1) return Status::kUnsupportedShape;
   for (c.tile_begin = 0; c.tile_begin < c.tiles; c.tile_begin = c.tile_end) {
     const int left = c.tiles - c.tile_begin, ctas = left < sms * CtasPerSm ? left : sms * CtasPerSm;
     c.tiles_per_cta = (left + ctas - 1) / ctas;
     if (c.tiles_per_cta > most) c.tiles_per_cta = static_cast<int>(most);
     c.tile_end = left <= int64_t{ctas} * c.tiles_per_cta ? c.tiles : c.tile_begin + ctas * c.tiles_per_cta;
+    // One barrier a chunk where the sums of all tiles fit; else as many tiles as fit twice.
+    const int64_t fit = (room - c.tiles_per_cta * S::tile_bytes(c.chunks)) / kGathered;
+    const int all = (c.tiles_per_cta + S::kTogether - 1) / S::kTogether * S::kTogether;
+    const int most_gathered = Tiles8 > 2 ? S::kLeast : Decoder::kGather * S::kLeast;
+    c.buffers = c.chunks == 1 && all <= fit && all <= most_gathered ? 1 : 2;
+    c.gather = c.buffers == 1 ? all : static_cast<int>(fit / 2 / S::kTogether * S::kTogether);
+    if (c.gather > most_gathered) c.gather = most_gathered;
+    if (c.gather > all) c.gather = all;
     Launch how;
     how.grid = dim3(static_cast<unsigned>(ctas));
     how.block = dim3(Warps * 32);
-    how.shared_bytes = S::shared_bytes(Decoder::shared_bytes(params.weights), c.tiles_per_cta, c.chunks);
+    how.shared_bytes = Decoder::shared_bytes(params.weights) + S::kXBytes + c.tiles_per_cta * S::tile_bytes(c.chunks) +
+                       c.buffers * c.gather * kGathered;
     how.programmatic = programmatic;
     how.stream = stream;
     const Status status = launch<kernel<Decoder, Tiles8, Warps, Blocks, InRegisters, CtasPerSm>>(how, params);

@@ -2,6 +2,7 @@
 // that one mask gives the pair of 16-bit numbers 1024 + q (the mantissa of fp16 1024 has the last place 1); q -
 // zero_point is rounded once in fp16, exact for integer zero points, and a group's sum is scaled in fp32. Tables of
 // levels (NF4): a byte of two codes indexes a table of half2 pairs that is private to a shared-memory bank.
+#include "kernels/platform/mma_slices.cuh"
 #include "kernels/platform/mma_tiles.cuh"
 #include "kernels/scalar_matvec/scalar_cuda.h"
 
@@ -66,8 +67,9 @@ __device__ __forceinline__ uint32_t level_pair(const uint32_t* table, uint32_t w
 /// WholeZeros: zero points are whole numbers, so that 1024 + zero_point is exact in fp16 and one subtraction is enough.
 template <int Bits, int StepsPerGroup, bool Levels, bool WholeZeros = false>
 struct IntegerWords {
+  static constexpr int kTogether = 1, kGather = 1;
   // Two tiles at once, which helps codewords, cost 7% here (H200, int4 b1, 14336x4096: 12.2 against 11.4 us).
-  static constexpr int kParts = 1, kTogether = 1;
+  static constexpr int kParts = 1, kTileClocks = 64;
   static constexpr int kGroups = 8 / StepsPerGroup;  // of one block
   using Weights = scalar_matvec::Weights;
   struct Codes {
@@ -79,9 +81,14 @@ struct IntegerWords {
 
   __device__ IntegerWords(const Weights& weights, unsigned char* shared, int lane_)
       : w(weights), table(reinterpret_cast<uint32_t*>(shared)), lane(lane_) {}
-  __device__ void setup() const {
+  template <int Threads>
+  struct Setup {};
+  template <int Threads>
+  __device__ void begin(Setup<Threads>&) const {}
+  template <int Threads>
+  __device__ void finish(const Setup<Threads>&) const {
     if constexpr (Levels)
-      for (int i = static_cast<int>(threadIdx.x); i < 8192; i += static_cast<int>(blockDim.x)) {
+      for (int i = static_cast<int>(threadIdx.x); i < 8192; i += Threads) {
         const int byte = i >> 5;
         table[i] = uint32_t{__half_as_ushort(__ldg(w.levels + (byte & 15)))} |
                    uint32_t{__half_as_ushort(__ldg(w.levels + (byte >> 4)))} << 16;
@@ -173,11 +180,32 @@ Weights weights_of(const ScalarShape& shape, const ScalarCudaCall& call) {
           static_cast<int>(shape.num_groups())};
 }
 
+/// The tokens [done, done + count) of a call.
+template <class Params>
+Params params_of(const ScalarShape& shape, const ScalarCudaCall& call, int64_t done, int64_t count) {
+  Params p{};
+  p.common.x = static_cast<const __half*>(call.x) + done * shape.in_features;
+  p.common.x_perm = call.x_perm;
+  p.common.out = {nullptr, static_cast<const __half*>(call.bias),
+                  call.residual ? static_cast<const __half*>(call.residual) + done * shape.out_features : nullptr,
+                  static_cast<__half*>(call.y) + done * shape.out_features};
+  p.common.rows = shape.out_features;
+  p.common.in_features = shape.in_features;
+  p.common.batch = static_cast<int>(count);
+  p.weights = weights_of(shape, call);
+  return p;
+}
+
 /// Tall outputs walk enough tiles to hide what waits on shared memory; the others are faster with x in registers, which
 /// leaves room for 8 warps (int4 b16: 14336x4096 15.9 and 17.5 us, 4096x4096 8.5 and 7.0, 4096x14336 30.7 and 23.0).
 bool x_in_registers(const ScalarShape& shape, int64_t count, bool permuted) {
   return count > 8 && !permuted && (shape.out_features <= 8192 || shape.in_features > 4096);
 }
+
+/// Wide inputs over few rows: x of the whole row does not fit, and a cluster that shares it is faster (H200,
+/// 4096x14336, us, cluster against several passes: int4 b1 11.9 and 13.5, b4 12.8 and 16.7, b16 19.6 and 23.1; int2
+/// b16 19.5 and 31).
+bool in_slices(const ScalarShape& shape) { return shape.in_features > 4096 && shape.out_features <= 8192; }
 
 template <int Bits, int StepsPerGroup, bool Levels, bool WholeZeros>
 Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
@@ -186,17 +214,15 @@ Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
   // At most 16 tokens a launch: 32 at once took 38.5 us where two launches of 16 take 34 (H200, int4 g128, 14336x4096).
   for (int64_t done = 0; done < call.batch; done += 16) {
     const int64_t count = call.batch - done < 16 ? call.batch - done : 16;
-    mma::Params<Decoder> p{};
-    p.common.x = static_cast<const __half*>(call.x) + done * shape.in_features;
-    p.common.x_perm = call.x_perm;
-    p.common.out = {nullptr, static_cast<const __half*>(call.bias),
-                    call.residual ? static_cast<const __half*>(call.residual) + done * shape.out_features : nullptr,
-                    static_cast<__half*>(call.y) + done * shape.out_features};
-    p.common.rows = shape.out_features;
-    p.common.in_features = shape.in_features;
-    p.common.batch = static_cast<int>(count);
-    p.weights = weights_of(shape, call);
     Status status;
+    if (in_slices(shape)) {
+      const auto p = params_of<mma::SliceParams<Decoder>>(shape, call, done, count);
+      status = count <= 8 ? mma::run_slices<Decoder, 1, 1, 16>(p, call.programmatic, stream)
+                          : mma::run_slices<Decoder, 2, 1, 16>(p, call.programmatic, stream);
+      if (status != Status::kOk) return status;
+      continue;
+    }
+    const auto p = params_of<mma::Params<Decoder>>(shape, call, done, count);
     if (count <= 8)
       status = mma::run<Decoder, 1, 16, 1, false, 1>(p, call.programmatic, stream);
     else if (Bits == 4 && !Levels && x_in_registers(shape, count, call.x_perm != nullptr))

@@ -142,6 +142,12 @@ TEST(AdditiveLookupCuda, EqualsTheReference) {
     for (int bits = 1; bits <= 8; ++bits) check(additive_lookup_cuda_f16, Codes::kPacked, kx8(65, 320, 2, bits), batch);
     check(additive_lookup_cuda_f16, Codes::kPacked, kx8(260, 11008, 2), batch);  // several passes over the tables
     check(additive_lookup_cuda_f16, Codes::kPacked, kx8(40, 14336, 4), batch, false);
+    // Tables by turns, one or two tiles a warp, and more of them than that.
+    for (int64_t rows : {4000, 6000, 9000}) check(additive_lookup_cuda_f16, Codes::kPacked, kx8(rows, 4616, 2), batch);
+    for (int books : {1, 2, 3, 4, 5, 8, 16})
+      for (int group : {8, 16})
+        check(additive_lookup_cuda_f16, Codes::kPacked, kx8(150, 1120 * group, books, 8, group), batch);
+    for (int bits : {3, 7}) check(additive_lookup_cuda_f16, Codes::kPacked, kx8(20, 5000, 2, bits), batch);
   }
 }
 
@@ -317,6 +323,7 @@ TEST(AdditiveCuda, EveryKernelOnASmallShape) {
     for (int books : {1, 2, 3, 4})
       check(additive_lookup_cuda_f16, Codes::kPacked, kx8(40, 64 * group, books, 8, group), 2);
   check(additive_lookup_cuda_f16, Codes::kPacked, kx8(24, 4096, 2), 1);  // a cluster of eight
+  for (int books : {2, 4}) check(additive_lookup_cuda_f16, Codes::kPacked, kx8(24, 8200, books), 2);  // tables by turns
   for (int64_t batch : {4, 12, 20})
     for (int books : {1, 2, 4}) check(additive_mma_cuda_f16, Codes::kPacked, kx8(40, 520, books), batch);
   check(additive_mma_cuda_f16, Codes::kPacked, kx8(24, 4104, 2), 4);  // two chunks

@@ -21,7 +21,7 @@ class Pointwise : public testing::TestWithParam<Element> {};
 TEST_P(Pointwise, AddRmsNormMatchesReference) {
   AQLM_EXP_NEEDS_HOPPER();
   const Element element = GetParam();
-  for (const int64_t width : {1, 31, 128, 896, 1023, 1024, 3584, 17000}) {
+  for (const int64_t width : {1, 4, 31, 128, 896, 1023, 1024, 3584, 4096, 5120, 8200, 16384, 17000}) {
     for (const bool with_delta : {false, true}) {
       const int64_t batch = 3;
       const auto delta = rounded(element, normals(batch * width, 1));

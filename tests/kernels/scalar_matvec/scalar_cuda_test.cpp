@@ -130,8 +130,22 @@ TEST(ScalarMmaCuda, EqualsTheReferenceAroundEachTileEdge) {
             Format::kIntegerZeros);
 }
 
+TEST(ScalarMmaCuda, EqualsTheReferenceWhereAClusterSharesWideInputs) {
+  AQLM_EXP_NEEDS_HOPPER();
+  for (int64_t batch : {1, 5, 16, 23})
+    for (int64_t rows : {1, 40, 1000})
+      for (int64_t inputs : {4104, 5128, 11008})
+        for (int bits : {2, 3, 4})
+          check({.out_features = rows, .in_features = inputs, .nbits = bits, .group_size = 128}, batch,
+                Format::kIntegerZeros);
+  check({.out_features = 4100, .in_features = 4360, .nbits = 4, .group_size = 64}, 9, Format::kRealZeros);
+  check({.out_features = 40, .in_features = 30000, .nbits = 4, .group_size = 64}, 16, Format::kNf4);  // chunks of x
+}
+
 TEST(ScalarMmaCuda, PermutesTheInputsForActOrder) {
   AQLM_EXP_NEEDS_HOPPER();
+  for (int bits : {2, 3, 4})
+    check({.out_features = 40, .in_features = 4224, .nbits = bits, .group_size = 128}, 9, Format::kIntegerZeros, true);
   for (int bits : {2, 3, 4})
     for (int64_t batch : {1, 9, 30})
       check({.out_features = 40, .in_features = 640, .nbits = bits, .group_size = 128}, batch, Format::kIntegerZeros,
