@@ -8,6 +8,7 @@ namespace {
 
 struct Lanes {
   static constexpr int kWidth = 8;
+  static constexpr int kMaxTokens = 4;
   using Floats = __m256;
   using Integers = __m256i;
   static inline Integers load_words(const uint32_t* p) {

@@ -10,6 +10,7 @@ namespace {
 
 struct Lanes {
   static constexpr int kWidth = 16;
+  static constexpr int kMaxTokens = 4;
   using Floats = __m512;
   using Integers = __m512i;
   static inline Integers load_words(const uint32_t* p) { return _mm512_load_si512(p); }

@@ -137,11 +137,9 @@ template <int Bits, int S>
 void quads_of_integers(const Pass& p, int64_t begin, int64_t end) {
   for (int64_t q = begin; q < end; ++q) {
     int64_t token = 0;
-    for (; token + 4 <= p.batch; token += 4) quad_of_integers<Bits, 4, S>(p, q, token);
-    if (p.batch - token >= 2) {
-      quad_of_integers<Bits, 2, S>(p, q, token);
-      token += 2;
-    }
+    if constexpr (Lanes::kMaxTokens >= 4)
+      for (; token + 4 <= p.batch; token += 4) quad_of_integers<Bits, 4, S>(p, q, token);
+    for (; token + 2 <= p.batch; token += 2) quad_of_integers<Bits, 2, S>(p, q, token);
     if (token < p.batch) quad_of_integers<Bits, 1, S>(p, q, token);
   }
 }

@@ -8,6 +8,7 @@ namespace {
 
 struct Lanes {
   static constexpr int kWidth = 4;
+  static constexpr int kMaxTokens = 2;  // whose sums fit sixteen registers
   typedef float Floats __attribute__((vector_size(16)));
   typedef uint32_t Integers __attribute__((vector_size(16)));
   typedef int32_t Signed __attribute__((vector_size(16)));
