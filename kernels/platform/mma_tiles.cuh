@@ -99,6 +99,27 @@ __device__ __forceinline__ void stage_x(const C& c, __half* x_shared, int pitch,
   wait_copies();
 }
 
+/// y of rows `row` to `row` + 3 of a token; extras: their scales and biases.
+__device__ __forceinline__ void finish_four(const Epilogue& out, const float2* extras, const float (&sum)[4], int token,
+                                            int64_t row, int64_t rows) {
+  __half y[4];
+  const int64_t at = token * rows + row;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const float2 extra = extras[k];
+    float value = fmaf(sum[k], extra.x, extra.y);
+    if (out.residual && row + k < rows) value += __half2float(__ldcg(out.residual + at + k));
+    y[k] = __float2half_rn(value);
+  }
+  if (rows % 4 == 0 && row < rows) {
+    *reinterpret_cast<uint2*>(out.y + at) = *reinterpret_cast<const uint2*>(y);
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    if (row + k < rows) out.y[at + k] = y[k];
+}
+
 template <class Decoder, int Tiles8, int Warps, int Blocks, bool InRegisters, int CtasPerSm>
 __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_constant__ Params<Decoder> params) {
   using S = Shape<Decoder, Tiles8, Warps, Blocks, InRegisters>;
@@ -204,26 +225,24 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
       }
       if (waiting < c.gather && same_chunk) continue;
       __syncthreads();
-      for (int i = static_cast<int>(threadIdx.x); i < waiting * S::kTokens * 16; i += Warps * 32) {
-        const int which = i / (S::kTokens * 16), token = i / 16 % S::kTokens, row = i % 16;
-        const int here = local - waiting + which;
+      // Four rows of a token a thread; other warps in each turn, so that none falls behind the others.
+      for (int i = (static_cast<int>(threadIdx.x) + local * 64) % (Warps * 32); i < waiting * c.batch * 4;
+           i += Warps * 32) {
+        const int which = i / 4 / c.batch, token = i / 4 % c.batch, row = i % 4 * 4, here = local - waiting + which;
         const int64_t out_row = (first_tile + here * int64_t{stride}) * 16 + row;
         const float* from = reduce + (buffer * c.gather + which) * S::kTileFloats + token * kPitch + row;
-        float sum = 0;
+        float sum[4] = {};
 #pragma unroll
-        for (int w = 0; w < Warps; ++w) sum += from[w * S::kTokens * kPitch];
+        for (int w = 0; w < Warps; ++w) {
+          const float4 part = *reinterpret_cast<const float4*>(from + w * S::kTokens * kPitch);
+          sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
+        }
         if (c.chunks > 1) {
-          float& total = sums[(here * S::kTokens + token) * 16 + row];  // the same thread in each chunk
-          sum += chunk > 0 ? total : 0.F;
-          total = sum;
+          float4& total = *reinterpret_cast<float4*>(sums + (here * S::kTokens + token) * 16 + row);
+          if (chunk > 0) sum[0] += total.x, sum[1] += total.y, sum[2] += total.z, sum[3] += total.w;
+          total = make_float4(sum[0], sum[1], sum[2], sum[3]);
         }
-        if (last && token < c.batch && out_row < c.rows) {
-          const float2 extra = extras[here * 16 + row];
-          const int64_t at = token * c.rows + out_row;
-          float value = fmaf(sum, extra.x, extra.y);
-          if (c.out.residual) value += __half2float(__ldcg(c.out.residual + at));
-          c.out.y[at] = __float2half_rn(value);
-        }
+        if (last) finish_four(c.out, extras + here * 16 + row, sum, token, out_row, c.rows);
       }
       waiting = 0;
       buffer ^= c.buffers - 1;
