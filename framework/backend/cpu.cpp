@@ -15,6 +15,7 @@
 #include "kernels/additive_matvec/additive_generic_cpu.h"
 #include "kernels/additive_matvec/additive_lut_cpu.h"
 #include "kernels/platform/cpu_isa.h"
+#include "kernels/platform/huge_pages.h"
 #include "kernels/scalar_matvec/scalar_cpu.h"
 
 namespace aqlm_exp::backend {
@@ -37,8 +38,10 @@ void* workspace(int64_t bytes) {
   return reinterpret_cast<void*>((at + 63) / 64 * 64);
 }
 
+/// For packed weights, which are read in one stream at every token.
 at::Tensor aligned_bytes(int64_t bytes) {
   at::Tensor out = at::empty({std::max<int64_t>(bytes, 1)}, at::kByte);
+  kernels::prefer_huge_pages(out.data_ptr(), bytes);
   if (reinterpret_cast<uintptr_t>(out.data_ptr()) % 64 != 0)
     throw InternalError("[backend] memory is not aligned to 64");
   return out;

@@ -131,15 +131,17 @@ class PackedOp final : public AdditiveOp {
     has_mma_ = additive_mma_cuda_supports(shape(), 3) == Status::kOk;
   }
   std::string kernel() const override { return "cuda_lookup"; }
+  /// Tokens that a launch of several linears takes.
+  int64_t fused_tokens() const { return has_mma_ ? 1 : 2; }
   std::string kernel_for(int64_t tokens) const override {
     if (tokens <= lookup_tokens()) return "cuda_lookup";
     return has_mma_ && tokens <= kMatvecTokens ? "cuda_mma" : "cuda_dequantise_gemm";
   }
 
  private:
-  /// Without a tensor-core kernel two tokens at a time are faster than dense chunks up to here (2x8: 8 us a pair
-  /// against 60 us and more, docs/kernels.md).
-  int64_t lookup_tokens() const { return has_mma_ ? 2 : 8; }
+  /// Two tokens take twice the look-ups of one: 15.2 us where the tensor-core kernel takes 13.0. Without that one two
+  /// at a time are faster than dense chunks up to here (2x8: 8 us a pair against 60 us and more, docs/kernels.md).
+  int64_t lookup_tokens() const { return has_mma_ ? 1 : 8; }
   void run(const at::Tensor& x, at::Tensor& y) const override {
     const int64_t tokens = x.size(0);
     if (tokens > (has_mma_ ? kMatvecTokens : lookup_tokens())) return prompt(x, y);
@@ -248,7 +250,8 @@ class ScalarOp final : public CudaOp {
   bool whole_zeros_ = false;
 };
 
-/// Packed additive codes of one scheme: up to four linears in one launch while a token or two are decoded.
+/// Packed additive codes of one scheme: up to four linears in one launch while a token or two are decoded (one where
+/// the tensor-core kernel knows the scheme).
 class FusedGroup final : public GroupOp {
  public:
   explicit FusedGroup(std::vector<std::shared_ptr<const LinearOp>> ops) : ops_(std::move(ops)) {
@@ -274,7 +277,7 @@ class FusedGroup final : public GroupOp {
     std::vector<at::Tensor> out;
     const at::Tensor flat = packed_.front()->flatten(x);
     const int64_t tokens = flat.size(0);
-    if (tokens < 1 || tokens > 2) {
+    if (tokens < 1 || tokens > packed_.front()->fused_tokens()) {
       for (const auto& op : ops_) out.push_back(op->forward(x));
       return out;
     }
@@ -290,7 +293,7 @@ class FusedGroup final : public GroupOp {
     return out;
   }
   std::string kernel_for(int64_t tokens) const override {
-    return tokens <= 2 ? "cuda_lookup_fused" : packed_.front()->kernel_for(tokens);
+    return tokens <= packed_.front()->fused_tokens() ? "cuda_lookup_fused" : packed_.front()->kernel_for(tokens);
   }
   const std::vector<std::shared_ptr<const LinearOp>>& ops() const override { return ops_; }
 

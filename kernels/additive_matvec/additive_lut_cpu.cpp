@@ -40,23 +40,47 @@ bool takes_vector_entries(const AdditiveShape& shape, int64_t batch, int threads
   return batch >= level.vector_min_batch && shape.out_features / std::max(threads, 1) >= lut::kVectorMinRows;
 }
 
+/// Rows that go to a thread at a time: whole row blocks, whose codes are one stream, where they share out evenly; else
+/// runs of two cache lines, so that many threads have work in a small linear.
+int64_t row_step(int64_t rows, int threads) {
+  const int64_t blocks = (rows + kLutRowBlock - 1) / kLutRowBlock;
+  return blocks % threads == 0 || blocks >= 8 * threads ? kLutRowBlock : 2 * kLutRowPad;
+}
+
+/// The most rows that one thread gets.
+int64_t rows_of_thread(int64_t rows, int threads) {
+  const int64_t step = row_step(rows, threads), steps = (rows + step - 1) / step;
+  return (steps + threads - 1) / threads * step;
+}
+
+bool builds_own_tables(const AdditiveShape& shape, int threads) {
+  return threads <= lut::kOwnTablesThreads && rows_of_thread(padded_rows(shape), threads) <= lut::kOwnTablesRows;
+}
+
 /// Where the parts of the workspace start, in bytes.
 struct Plan {
   int64_t tables = 0, table_scales = 0, x_by_input = 0, scratch = 0, scratch_bytes = 0, total = 0;
+  int64_t chunk_rows = 0;
 };
 Plan plan_workspace(const AdditiveShape& shape, int64_t batch, int threads, const lut::Level& level) {
   Plan plan;
   const int64_t per_block = group_block(shape), blocks = (shape.num_in_groups() + per_block - 1) / per_block;
   if (takes_vector_entries(shape, batch, threads, level)) {
     plan.scratch = align64(shape.in_features * level.width * 4);
-    const int64_t row_blocks = (padded_rows(shape) + kLutRowBlock - 1) / kLutRowBlock;
-    const int64_t rows = (row_blocks + threads - 1) / threads * kLutRowBlock;
+    const int64_t rows = rows_of_thread(padded_rows(shape), threads);
     plan.scratch_bytes = align64((shape.num_codebooks * 256 + rows) * level.width * 4);
   } else {
     const int64_t tokens = std::min<int64_t>(batch, lut::kMaxTokens);
-    plan.table_scales = align64(blocks * tokens * per_block * shape.num_codebooks * 256 * level.entry_bytes);
-    plan.scratch = plan.table_scales + align64(blocks * tokens * 4);
-    plan.scratch_bytes = tokens * kLutRowBlock * 4;
+    const int64_t block_bytes = tokens * per_block * shape.num_codebooks * 256 * level.entry_bytes;
+    if (builds_own_tables(shape, threads)) {
+      plan.chunk_rows = rows_of_thread(padded_rows(shape), threads);
+      plan.scratch_bytes = align64(tokens * plan.chunk_rows * 4 + block_bytes + tokens * 4);
+    } else {
+      plan.chunk_rows = lut::kChunkRows;
+      plan.table_scales = align64(blocks * block_bytes);
+      plan.scratch = plan.table_scales + align64(blocks * tokens * 4);
+      plan.scratch_bytes = tokens * plan.chunk_rows * 4;
+    }
   }
   plan.total = plan.scratch + plan.scratch_bytes * threads;
   return plan;
@@ -145,7 +169,9 @@ Status additive_lut_cpu(const AdditiveShape& shape, const AdditiveLutCpuCall& ca
     p.x_by_input = reinterpret_cast<float*>(base + plan.x_by_input);
     p.scratch = base + plan.scratch;
     p.scratch_bytes = plan.scratch_bytes;
-    pool.run(threads, [&](int index, int count) {
+    p.chunk_rows = plan.chunk_rows;
+    p.build = !vector && builds_own_tables(shape, threads) ? level.build : nullptr;
+    const auto prepare = [&](int index, int count) {
       if (vector) {
         const auto [begin, end] = kernels::part_of(p.in_features, 1, index, count);
         for (int64_t i = begin; i < end; ++i)
@@ -155,9 +181,10 @@ Status additive_lut_cpu(const AdditiveShape& shape, const AdditiveLutCpuCall& ca
         const auto [begin, end] = kernels::part_of(p.blocks, 1, index, count);
         level.build(p, begin, end);
       }
-    });
+    };
+    if (!p.build) pool.run(threads, prepare);
     pool.run(threads, [&](int index, int count) {
-      const auto [begin, end] = kernels::part_of(p.padded_rows, kLutRowBlock, index, count);
+      const auto [begin, end] = kernels::part_of(p.padded_rows, row_step(p.padded_rows, count), index, count);
       if (begin < end)
         (vector ? level.look_up_vector : level.look_up)(p, begin, end,
                                                         static_cast<char*>(p.scratch) + index * p.scratch_bytes);

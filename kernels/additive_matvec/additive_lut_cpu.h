@@ -2,13 +2,14 @@
 // every row then adds num_codebooks table entries per group in the place of in_group_size multiply-adds.
 //
 // Layout of the packed codes: [row block of 512][input group][codebook][row in the block], one byte a code, rows padded
-// to a multiple of 64. A thread owns whole row blocks, so it reads one contiguous stream and nobody shares an output.
+// to a multiple of 64. A thread owns rows, whole row blocks where they share out evenly: long contiguous streams, and
+// nobody shares an output.
 //
-//   level        small batches                                     from batch 3 (portable, avx2) or 7, and enough rows
-//   portable     fp32 tables, eight rows in flight                 an entry holds 8 tokens
-//   avx2         the same, tables built by vector code             an entry holds 8 tokens (one ymm)
-//   avx512bw     int16 tables held in registers, vpermi2w          an entry holds 16 tokens (one zmm)
-//   avx512vbmi   int16 tables as two byte planes, vpermi2b         an entry holds 16 tokens
+//   level        a table a token                                   large batches, and 512 rows or more a thread
+//   portable     fp32 tables, eight rows in flight                 the same
+//   avx2         the same, tables built by vector code             from 4 tokens: an entry holds 8 tokens (one ymm)
+//   avx512bw     int16 tables held in registers, vpermi2w          from 13: an entry holds 16 tokens (one zmm)
+//   avx512vbmi   int16 tables as two byte planes, vpermi2b         from 17: an entry holds 16 tokens
 //
 // The int16 tables quantise the entries of about 16 / num_codebooks groups by one scale, so that their sums cannot
 // overflow: an entry errs by at most half of max|entry| / floor(32767 / (tables per block)), about 0.1% of the output's

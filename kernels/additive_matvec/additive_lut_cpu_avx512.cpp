@@ -11,8 +11,11 @@ struct Shuffle {
   struct Table {
     __m512i part[8];
   };
-  static inline void store(unsigned char* table, int vector, __m512i values) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(table) + vector, _mm512_cvtepi32_epi16(values));
+  /// Entries 64 part to 64 part + 63, as vpackssdw leaves them: four of the first sixteen, four of the second, ...
+  static inline void store(unsigned char* table, int part, __m512i first, __m512i second) {
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    _mm512_store_si512(table + part * 128, _mm512_permutexvar_epi64(order, first));
+    _mm512_store_si512(table + part * 128 + 64, _mm512_permutexvar_epi64(order, second));
   }
   static inline Table load(const unsigned char* table) {
     Table t;
@@ -42,7 +45,7 @@ struct Shuffle {
 namespace aqlm_exp::additive_matvec::lut {
 
 const Level& avx512_level() noexcept {
-  static constexpr Level kLevel{sizeof(int16_t), 16, 7, build_int16, look_up_int16, look_up_vector<16>};
+  static constexpr Level kLevel{sizeof(int16_t), 16, 13, build_int16, look_up_int16, look_up_vector<16>};
   return kLevel;
 }
 

@@ -6,14 +6,29 @@
 
 namespace {
 
+/// Where the low byte of entry e is in two vectors of packed pairs (bit 6: the second vector).
+struct ByteOrder {
+  alignas(64) uint8_t at[64];
+  constexpr ByteOrder() : at{} {
+    for (int e = 0; e < 64; ++e) {
+      const int source = e / 16, lane = e % 16 / 4, place = (source % 2) * 4 + e % 4;
+      at[e] = static_cast<uint8_t>((source / 2) * 64 + lane * 16 + place * 2);
+    }
+  }
+};
+constexpr ByteOrder kOrder;
+constexpr const uint8_t* kLowBytes = kOrder.at;
+
 struct Shuffle {
   struct Table {
     __m512i low[4], high[4];
   };
-  static inline void store(unsigned char* table, int vector, __m512i values) {
-    _mm_store_si128(reinterpret_cast<__m128i*>(table) + vector, _mm512_cvtepi32_epi8(values));
-    _mm_store_si128(reinterpret_cast<__m128i*>(table + 256) + vector,
-                    _mm512_cvtepi32_epi8(_mm512_srai_epi32(values, 8)));
+  /// Entries 64 part to 64 part + 63, as vpackssdw leaves them: four of the first sixteen, four of the second, ...
+  static inline void store(unsigned char* table, int part, __m512i first, __m512i second) {
+    const __m512i low = _mm512_load_si512(kLowBytes);
+    _mm512_store_si512(table + part * 64, _mm512_permutex2var_epi8(first, low, second));
+    _mm512_store_si512(table + 256 + part * 64,
+                       _mm512_permutex2var_epi8(first, _mm512_or_si512(low, _mm512_set1_epi8(1)), second));
   }
   static inline Table load(const unsigned char* table) {
     Table t;
@@ -43,7 +58,7 @@ struct Shuffle {
 namespace aqlm_exp::additive_matvec::lut {
 
 const Level& avx512vbmi_level() noexcept {
-  static constexpr Level kLevel{sizeof(int16_t), 16, 7, build_int16, look_up_int16, look_up_vector<16>};
+  static constexpr Level kLevel{sizeof(int16_t), 16, 17, build_int16, look_up_int16, look_up_vector<16>};
   return kLevel;
 }
 

@@ -4,7 +4,7 @@
 namespace aqlm_exp::additive_matvec::lut {
 
 const Level& portable_level() noexcept {
-  static constexpr Level kLevel{sizeof(float), 8, 3, build_float, look_up_float, look_up_vector<8>};
+  static constexpr Level kLevel{sizeof(float), 8, kNever, build_float, look_up_float, nullptr};
   return kLevel;
 }
 

@@ -1,7 +1,8 @@
 // CPU kernels against libtorch's dense linears. Every kernel's answer is compared with its double reference before it
 // is timed; weights rotate over buffers beyond the last-level cache, so that each call reads DRAM. Run as
 //   kernels_cpu_bench --benchmark_repetitions=7 --benchmark_enable_random_interleaving=true --benchmark_out=cpu.json
-// with AQLM_EXP_BENCH_THREADS (default 2) and AQLM_EXP_BENCH_ROTATE_MIB (default 128).
+// with AQLM_EXP_BENCH_THREADS (default 2), AQLM_EXP_BENCH_ROTATE_MIB (default 128) and AQLM_EXP_BENCH_HUGE_PAGES
+// (default 1: weights of all, the rivals' too, lie in 2 MiB pages where the system grants them; 0: in 4 KiB pages).
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -19,6 +20,7 @@
 #include "kernels/additive_matvec/additive_generic_cpu.h"
 #include "kernels/additive_matvec/additive_lut_cpu.h"
 #include "kernels/additive_matvec/additive_matvec_ref.h"
+#include "kernels/platform/huge_pages.h"
 #include "kernels/scalar_matvec/scalar_cpu.h"
 #include "kernels/scalar_matvec/scalar_matvec_ref.h"
 
@@ -35,9 +37,13 @@ int from_environment(const char* name, int fallback) {
 const int kThreads = from_environment("AQLM_EXP_BENCH_THREADS", 2);
 const int64_t kRotateBytes = int64_t{from_environment("AQLM_EXP_BENCH_ROTATE_MIB", 128)} << 20;
 
+const bool kHugePages = from_environment("AQLM_EXP_BENCH_HUGE_PAGES", 1) != 0;
+
 class Bytes {  // 64-byte aligned
  public:
-  explicit Bytes(int64_t size) : data_(std::aligned_alloc(64, static_cast<size_t>((size + 63) / 64 * 64)), std::free) {}
+  explicit Bytes(int64_t size) : data_(std::aligned_alloc(64, static_cast<size_t>((size + 63) / 64 * 64)), std::free) {
+    if (kHugePages) aqlm_exp::kernels::prefer_huge_pages(data_.get(), size);
+  }
   template <typename T = void>
   T* as() const {
     return static_cast<T*>(data_.get());
@@ -281,6 +287,7 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("threads", std::to_string(kThreads));
   benchmark::AddCustomContext("cpu_level", aqlm_exp::kernels::cpu_isa_name(aqlm_exp::kernels::best_cpu_isa()));
   benchmark::AddCustomContext("rotated_bytes", std::to_string(kRotateBytes));
+  benchmark::AddCustomContext("huge_pages", kHugePages ? "asked for" : "no");
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

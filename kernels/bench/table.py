@@ -35,7 +35,7 @@ def main():
         rates.setdefault(key, []).append(entry.get("bytes_per_second", 0.0) / 1e9)
         errors[key] = entry.get("relative_error", 0.0)
     context = data["context"]
-    names = ("gpu", "cuda_driver", "sm_clock_khz", "memory_clock_khz", "cpu_level", "threads", "rotated_bytes", "commit", "date")
+    names = ("gpu", "cuda_driver", "sm_clock_khz", "memory_clock_khz", "cpu_level", "threads", "rotated_bytes", "huge_pages", "commit", "date")
     print("; ".join(f"{name} {context[name]}" for name in names if name in context))
     shapes = [s for s in args.only_shape.split(",") if s]
     batches = [int(b) for b in args.only_batch.split(",") if b]

@@ -133,6 +133,13 @@ __device__ __forceinline__ uint4 load_shared16(uint32_t address) {
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
+/// 16 bytes from global to shared memory past the registers, zeros where not `wanted`; wait_copies() ends a thread's.
+__device__ __forceinline__ void copy_shared16(void* to, const void* from, bool wanted) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(wanted ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 /// acc[16x8] += a[16x16] b[16x8], fp16 in, fp32 out.
 __device__ __forceinline__ void mma_16816(float (&acc)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,

@@ -76,12 +76,7 @@ __global__ void __launch_bounds__(Warps * 32, 1) slice_kernel(const __grid_const
     const int chunk_end = chunk + c.blocks_per_chunk < block_end ? chunk + c.blocks_per_chunk : block_end;
     if (chunk > block_begin) __syncthreads();  // everyone is done with the last chunk's x
     const int octets = chunk_end > chunk ? (chunk_end - chunk) * (kBlockInputs<Decoder> / 8) : 0;
-    // Places of absent tokens stay as they are: a column of the product depends on its own token only.
-    for (int i = static_cast<int>(threadIdx.x); i < c.batch * octets; i += kThreads) {
-      const int token = i / octets, octet = i % octets;
-      *reinterpret_cast<uint4*>(x_shared + token * c.x_pitch + octet * 8) =
-          load_octet<true>(c, token, int64_t{chunk} * kBlockInputs<Decoder> + octet * 8);
-    }
+    stage_x(c, x_shared, c.x_pitch, int64_t{chunk} * kBlockInputs<Decoder>, octets, kThreads);
     __syncthreads();
     for (int bundle = first_bundle; bundle < bundles; bundle += c.row_warps) {
       const bool all = Together == 1 || (bundle + 1) * Together <= tiles;

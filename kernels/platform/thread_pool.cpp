@@ -37,12 +37,13 @@ void ThreadPool::wait_while_equal(const std::atomic<uint32_t>& value, uint32_t o
 }
 
 void ThreadPool::loop(Worker& worker) {
-  uint32_t seen = 0;
-  int spins = 0;  // as the last job had it
   for (;;) {
-    while (worker.ticket.load(std::memory_order_acquire) == seen) wait_while_equal(worker.ticket, seen, spins);
-    spins = worker.spins;
-    ++seen;
+    const uint32_t ticket = worker.ticket.load(std::memory_order_acquire);
+    if (ticket % 2 != 0) {
+      wait_while_equal(worker.ticket, ticket, worker.spins.load(std::memory_order_relaxed));
+      continue;
+    }
+    if (!begin(worker, ticket)) continue;  // the caller was faster
     if (worker.stop) return;
     t_inside_job = true;
     worker.job(worker.context, worker.index, worker.count);
@@ -64,22 +65,31 @@ void ThreadPool::run(int count, Job job, void* context) {
     worker.thread = std::thread([this, &worker] { loop(worker); });
   }
   pending_.store(static_cast<uint32_t>(helpers), std::memory_order_relaxed);
+  const int spins = spins_for(count);
   for (size_t i = 0; i < helpers; ++i) {
     Worker& worker = *workers_[i];
     worker.job = job;
     worker.context = context;
     worker.index = static_cast<int>(i) + 1;
     worker.count = count;
-    worker.spins = spins_for(count);
+    worker.spins.store(spins, std::memory_order_relaxed);
     worker.ticket.fetch_add(1, std::memory_order_release);
     worker.ticket.notify_one();
   }
   t_inside_job = true;
   job(context, 0, count);
+  uint32_t own = 0;
+  for (size_t i = 0; i < helpers; ++i) {
+    Worker& worker = *workers_[i];
+    const uint32_t ticket = worker.ticket.load(std::memory_order_relaxed);
+    if (ticket % 2 != 0 || !begin(worker, ticket)) continue;
+    job(context, static_cast<int>(i) + 1, count);
+    ++own;
+  }
   t_inside_job = false;
-  for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;
-       left = pending_.load(std::memory_order_acquire))
-    wait_while_equal(pending_, left, spins_for(count));
+  uint32_t left =
+      own > 0 ? pending_.fetch_sub(own, std::memory_order_acq_rel) - own : pending_.load(std::memory_order_acquire);
+  for (; left != 0; left = pending_.load(std::memory_order_acquire)) wait_while_equal(pending_, left, spins);
 }
 
 ThreadPool::~ThreadPool() {

@@ -26,6 +26,8 @@ class ThreadPool {
   static ThreadPool& shared();
 
   /// Calls job(context, index, count) for index 0..count-1, index 0 on the caller, and returns when all are done.
+  /// Parts that no worker has begun when the caller is through with its own are run by the caller: it waits for work,
+  /// never for a worker to wake up. So parts may run one after the other, and must not wait for each other.
   /// Callers on several threads take turns; a call from inside a job runs its parts one after the other.
   void run(int count, Job job, void* context);
 
@@ -39,13 +41,21 @@ class ThreadPool {
 
  private:
   struct alignas(64) Worker {
-    std::atomic<uint32_t> ticket{0};  // raised once per job; the worker waits on it
+    /// Even: a part waits to be begun. Odd: begun, by the worker or by the caller, or there was none yet. Raised by one
+    /// each time; whoever makes it odd owns the part and may read job, context and count, which the caller writes
+    /// before it makes the ticket even.
+    std::atomic<uint32_t> ticket{1};
+    std::atomic<int> spins{0};  // before the worker sleeps, as the last job had it
     Job job = nullptr;
     void* context = nullptr;
-    int index = 0, count = 0, spins = 0;
+    int index = 0, count = 0;
     bool stop = false;
     std::thread thread;
   };
+  static bool begin(Worker& worker, uint32_t ticket) {
+    return worker.ticket.compare_exchange_strong(ticket, ticket + 1, std::memory_order_acq_rel,
+                                                 std::memory_order_relaxed);
+  }
   void loop(Worker& worker);
   static void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old, int spins);
 

@@ -21,18 +21,25 @@ inline uint32_t code_at(const uint32_t* line, int nbits, int64_t k, int64_t lane
 template <typename Visit>
 void for_each_step(const Pass& p, int nbits, int64_t row, Visit&& visit) {
   const int64_t words = block_words(nbits), columns = block_columns(nbits), q = row / kQuad, r = row % kQuad;
-  const int64_t steps_per_group = p.groups == 1 ? INT64_MAX : p.group_size / 16;
   const uint16_t* scales = p.scales + q * p.groups * 8 + r;
-  float weights[16];
-  int64_t step = 0;
+  float weights[16], table[16] = {};  // the group's weights themselves: levels times scale, less the zero point
+  int64_t left = 0, group = 0;        // steps until the next group
   for (int64_t b = 0; b < p.blocks; ++b) {
     const uint32_t* line = p.codes + ((q * p.blocks + b) * kQuad + r) * words;
-    for (int64_t k = 0; k < columns / 16; ++k, ++step) {
-      const int64_t g = std::min(step / steps_per_group, p.groups - 1);
-      const float scale = kernels::half_to_float(scales[g * 8]);
-      const float offset = -scale * kernels::half_to_float(scales[g * 8 + 4]);
-      for (int64_t lane = 0; lane < 16; ++lane)
-        weights[lane] = p.levels[code_at(line, nbits, k, lane)] * scale + offset;
+    for (int64_t k = 0; k < columns / 16; ++k) {
+      if (left == 0) {  // past the last group come padded columns
+        const int64_t g = std::min(group, p.groups - 1);
+        const float scale = kernels::half_to_float(scales[g * 8]);
+        const float offset = -scale * kernels::half_to_float(scales[g * 8 + 4]);
+        for (int i = 0; i < 16; ++i) table[i] = p.levels[i] * scale + offset;
+        left = ++group >= p.groups ? INT64_MAX : p.group_size / 16;
+      }
+      --left;
+      if (nbits == 3)
+        for (int64_t lane = 0; lane < 16; ++lane) weights[lane] = table[code_at(line, 3, k, lane)];
+      else
+        for (int64_t lane = 0; lane < 16; ++lane)
+          weights[lane] = table[(line[lane] >> (nbits * k)) & (nbits == 4 ? 15U : 3U)];
       visit(b * columns + k * 16, weights);
     }
   }
@@ -40,7 +47,7 @@ void for_each_step(const Pass& p, int nbits, int64_t row, Visit&& visit) {
 
 }  // namespace
 
-void portable_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
+void portable_table_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
   for (int64_t row = begin * kQuad; row < std::min(end * kQuad, p.rows); ++row)
     for (int64_t token = 0; token < p.batch; token += 4) {
       const int64_t tokens = std::min<int64_t>(4, p.batch - token);
@@ -73,7 +80,7 @@ int64_t blocks_of(const ScalarShape& shape) {
 }
 int64_t padded_inputs(const ScalarShape& shape) { return blocks_of(shape) * cpu::block_columns(shape.nbits); }
 
-cpu::QuadsFunction quads_function(CpuIsa isa) {
+cpu::QuadsFunction quads_function(CpuIsa isa, bool integer_levels) {
   switch (kernels::usable_cpu_isa(isa)) {
 #ifdef AQLM_EXP_X86
     case CpuIsa::kAvx2:
@@ -83,7 +90,7 @@ cpu::QuadsFunction quads_function(CpuIsa isa) {
       return cpu::avx512_quads;
 #endif
     default:
-      return cpu::portable_quads;
+      return integer_levels ? cpu::portable_integer_quads : cpu::portable_table_quads;
   }
 }
 
@@ -109,6 +116,35 @@ cpu::Pass pass_of(const ScalarShape& shape, const ScalarCpuCall& call, const flo
   p.residual = call.residual;
   p.y = call.y;
   return p;
+}
+
+/// One token's inputs in the order of the stored columns, zeros behind them.
+void gather_inputs(const ScalarShape& shape, const float* x, const int32_t* x_perm, float* out) {
+  if (x_perm)
+    for (int64_t i = 0; i < shape.in_features; ++i) out[i] = x[x_perm[i]];
+  else
+    std::copy_n(x, shape.in_features, out);
+  std::fill(out + shape.in_features, out + padded_inputs(shape), 0.0F);
+}
+
+/// The same, and each input times the power of two that undoes its code's place in the word (cpu::Pass::x_in_place).
+void put_in_place(const ScalarShape& shape, const float* x, const int32_t* x_perm, float* out, float* sums) {
+  gather_inputs(shape, x, x_perm, out);
+  const int64_t end = padded_inputs(shape), part = cpu::steps_of_part(shape.num_groups(), shape.group_size);
+  const int64_t steps_per_group = shape.num_groups() == 1 ? end / 16 : shape.group_size / 16;
+  for (int64_t g = 0; g < shape.num_groups(); ++g) {
+    float lanes[16] = {};
+    for (int64_t i = g * steps_per_group * 16; i < std::min((g + 1) * steps_per_group * 16, end); i += 16) {
+      const int position = cpu::code_position(shape.nbits, static_cast<int>(i / 16 % part));
+      const float factor = 1.0F / static_cast<float>(1U << position);
+      for (int64_t lane = 0; lane < 16; ++lane) {
+        lanes[lane] += out[i + lane];
+        out[i + lane] *= factor;
+      }
+    }
+    sums[g] = 0;
+    for (float lane : lanes) sums[g] += lane;
+  }
 }
 
 }  // namespace
@@ -157,7 +193,7 @@ void scalar_cpu_pack_scales(const ScalarShape& shape, const float* scales, const
 }
 
 int64_t scalar_cpu_workspace_bytes(const ScalarShape& shape, int64_t batch) noexcept {
-  return batch * padded_inputs(shape) * 4;
+  return batch * (padded_inputs(shape) + shape.num_groups()) * 4;
 }
 
 Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept {
@@ -165,18 +201,29 @@ Status scalar_cpu(const ScalarShape& shape, const ScalarCpuCall& call) noexcept 
   alignas(64) float table[16];
   fill_levels(shape, call.levels, table);
   cpu::Pass p = pass_of(shape, call, table);
-  if (call.x_perm || p.padded_inputs != shape.in_features) {
-    auto* x = static_cast<float*>(call.workspace);
+  const int threads = std::max(call.threads, 1);
+  kernels::ThreadPool& pool = kernels::ThreadPool::shared();
+  auto* x = static_cast<float*>(call.workspace);
+  if (p.integer_levels) {
+    float* sums = x + call.batch * p.padded_inputs;
+    const auto prepare = [&](int index, int count) {
+      const auto [begin, end] = kernels::part_of(call.batch, 1, index, count);
+      for (int64_t t = begin; t < end; ++t)
+        put_in_place(shape, call.x + t * shape.in_features, call.x_perm, x + t * p.padded_inputs, sums + t * p.groups);
+    };
+    call.batch == 1 ? prepare(0, 1) : pool.run(threads, prepare);
+    p.x_in_place = x;
+    p.part_steps = cpu::steps_of_part(p.groups, p.group_size);
+    p.x_sums = sums;
+  } else if (call.x_perm || p.padded_inputs != shape.in_features) {
     for (int64_t t = 0; t < call.batch; ++t)
-      for (int64_t i = 0; i < p.padded_inputs; ++i)
-        x[t * p.padded_inputs + i] =
-            i < shape.in_features ? call.x[t * shape.in_features + (call.x_perm ? call.x_perm[i] : i)] : 0.0F;
+      gather_inputs(shape, call.x + t * shape.in_features, call.x_perm, x + t * p.padded_inputs);
     p.x = x;
   } else {
     p.x = call.x;
   }
-  const cpu::QuadsFunction quads = quads_function(call.isa);
-  kernels::ThreadPool::shared().run(std::max(call.threads, 1), [&](int index, int count) {
+  const cpu::QuadsFunction quads = quads_function(call.isa, p.integer_levels);
+  pool.run(threads, [&](int index, int count) {
     const auto [begin, end] = kernels::part_of(quads_of(shape), 1, index, count);
     if (begin < end) quads(p, shape.nbits, begin, end);
   });

@@ -1,7 +1,50 @@
 // Level "avx2": eight codes a step; integers by conversion, tables by two permutes and a blend.
 #include <immintrin.h>
 
-#include "kernels/scalar_matvec/scalar_cpu_levels.h"
+#include <cstdint>
+#include <utility>
+
+namespace {
+
+struct Lanes {
+  static constexpr int kWidth = 8;
+  static constexpr int kMaxTokens = 4;
+  using Floats = __m256;
+  using Integers = __m256i;
+  static inline Integers load_words(const uint32_t* p) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  /// Four scales and four zero points.
+  static inline void load_halves(const uint16_t* halves, float* out) {
+    _mm256_store_ps(out, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves))));
+  }
+  using Four = __m128;
+  /// offset[r] - scales[r] zero_points[r] x: scales[4 + r] are the zero points.
+  static inline Four less_product(Four offset, const float* scales, float x) {
+    return _mm_fnmadd_ps(_mm_mul_ps(_mm_load_ps(scales), _mm_load_ps(scales + 4)), _mm_set1_ps(x), offset);
+  }
+  static inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
+  static inline Integers keep(Integers v, uint32_t bits) {
+    return _mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(bits)));
+  }
+  static inline Integers either(Integers a, Integers b) { return _mm256_or_si256(a, b); }
+  static inline Integers left(Integers v, int n) { return _mm256_sll_epi32(v, _mm_cvtsi32_si128(n)); }
+  static inline Integers right(Integers v, int n) { return _mm256_srl_epi32(v, _mm_cvtsi32_si128(n)); }
+  static inline Floats convert(Integers v) { return _mm256_cvtepi32_ps(v); }
+  static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+  static inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+  static inline Floats set(float v) { return _mm256_set1_ps(v); }
+  static inline Floats zero() { return _mm256_setzero_ps(); }
+  static inline float sum(Floats v) {
+    alignas(32) float l[8];
+    _mm256_store_ps(l, v);
+    return ((l[0] + l[4]) + (l[1] + l[5])) + ((l[2] + l[6]) + (l[3] + l[7]));
+  }
+};
+
+}  // namespace
+
+#include "kernels/scalar_matvec/scalar_cpu_integers.h"
 
 namespace aqlm_exp::scalar_matvec::cpu {
 namespace {
@@ -41,11 +84,9 @@ struct Codes<3> {
   }
 };
 
-template <int Bits, bool Integer>
+template <int Bits>
 inline __m256 level_of(__m256i codes, const Table& table) {
-  if constexpr (Integer) {
-    return _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32((1 << Bits) - 1)));
-  } else if constexpr (Bits < 4) {  // the table repeats
+  if constexpr (Bits < 4) {  // the table repeats
     return _mm256_permutevar8x32_ps(table.low, codes);
   } else {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, codes), _mm256_permutevar8x32_ps(table.high, codes),
@@ -53,7 +94,7 @@ inline __m256 level_of(__m256i codes, const Table& table) {
   }
 }
 
-template <int Bits, int T, bool Integer>
+template <int Bits, int T>
 void quad(const Pass& p, int64_t q, int64_t token) {
   constexpr int kCodes = static_cast<int>(block_columns(Bits) / 16);
   constexpr int kRows = static_cast<int>(kQuad);
@@ -67,7 +108,8 @@ void quad(const Pass& p, int64_t q, int64_t token) {
   alignas(32) float both[8] = {};
   float offset[kRows] = {};
   int64_t left = 0, group = 0;
-  for (int64_t b = 0; b < p.blocks; ++b, words += kRows * block_words(Bits))
+  for (int64_t b = 0; b < p.blocks; ++b, words += kRows * block_words(Bits)) {
+    if (token == 0) fetch_ahead<Bits>(words);
     for (int k = 0; k < kCodes;) {
       if (left == 0) {
         const int64_t g = group < p.groups ? group : p.groups - 1;
@@ -97,8 +139,8 @@ void quad(const Pass& p, int64_t q, int64_t token) {
             right_codes.enter(line + 8, c, c == k);
           }
           const float* input = x + b * block_columns(Bits) + c * 16;
-          const __m256 a = level_of<Bits, Integer>(left_codes.index(), table);
-          const __m256 d = level_of<Bits, Integer>(right_codes.index(), table);
+          const __m256 a = level_of<Bits>(left_codes.index(), table);
+          const __m256 d = level_of<Bits>(right_codes.index(), table);
           left_codes.step();
           right_codes.step();
           for (int t = 0; t < T; ++t) {
@@ -114,6 +156,7 @@ void quad(const Pass& p, int64_t q, int64_t token) {
       }
       k = stop;
     }
+  }
   for (int t = 0; t < T; ++t)
     for (int r = 0; r < kRows; ++r) {
       alignas(32) float lanes[8];
@@ -123,16 +166,16 @@ void quad(const Pass& p, int64_t q, int64_t token) {
     }
 }
 
-template <int Bits, bool Integer>
+template <int Bits>
 void quads(const Pass& p, int64_t begin, int64_t end) {
   for (int64_t q = begin; q < end; ++q) {
     int64_t token = 0;
-    for (; token + 4 <= p.batch; token += 4) quad<Bits, 4, Integer>(p, q, token);
+    for (; token + 4 <= p.batch; token += 4) quad<Bits, 4>(p, q, token);
     if (p.batch - token >= 2) {
-      quad<Bits, 2, Integer>(p, q, token);
+      quad<Bits, 2>(p, q, token);
       token += 2;
     }
-    if (token < p.batch) quad<Bits, 1, Integer>(p, q, token);
+    if (token < p.batch) quad<Bits, 1>(p, q, token);
   }
 }
 
@@ -140,11 +183,11 @@ void quads(const Pass& p, int64_t begin, int64_t end) {
 
 void avx2_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
   if (nbits == 4)
-    p.integer_levels ? quads<4, true>(p, begin, end) : quads<4, false>(p, begin, end);
+    p.integer_levels ? quads_of_integers<4>(p, begin, end) : quads<4>(p, begin, end);
   else if (nbits == 3)
-    p.integer_levels ? quads<3, true>(p, begin, end) : quads<3, false>(p, begin, end);
+    p.integer_levels ? quads_of_integers<3>(p, begin, end) : quads<3>(p, begin, end);
   else
-    p.integer_levels ? quads<2, true>(p, begin, end) : quads<2, false>(p, begin, end);
+    p.integer_levels ? quads_of_integers<2>(p, begin, end) : quads<2>(p, begin, end);
 }
 
 }  // namespace aqlm_exp::scalar_matvec::cpu

@@ -1,9 +1,46 @@
-// Level "avx512": sixteen codes a step. vpermps reads the low four bits of each 32-bit index, so 4-bit codes need a
-// shift and no mask, and a table of 16 levels costs the same as integers. Scale and zero point are put into the table
-// once a group.
+// Level "avx512": sixteen codes a step. Integers by conversion; a table of 16 levels by vpermps, which reads the low
+// four bits of each 32-bit index, so that 4-bit codes need a shift and no mask, with scale and zero point put into the
+// table once a group.
 #include <immintrin.h>
 
-#include "kernels/scalar_matvec/scalar_cpu_levels.h"
+#include <cstdint>
+#include <utility>
+
+namespace {
+
+struct Lanes {
+  static constexpr int kWidth = 16;
+  static constexpr int kMaxTokens = 4;
+  using Floats = __m512;
+  using Integers = __m512i;
+  static inline Integers load_words(const uint32_t* p) { return _mm512_load_si512(p); }
+  /// Four scales and four zero points.
+  static inline void load_halves(const uint16_t* halves, float* out) {
+    _mm256_store_ps(out, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves))));
+  }
+  using Four = __m128;
+  /// offset[r] - scales[r] zero_points[r] x: scales[4 + r] are the zero points.
+  static inline Four less_product(Four offset, const float* scales, float x) {
+    return _mm_fnmadd_ps(_mm_mul_ps(_mm_load_ps(scales), _mm_load_ps(scales + 4)), _mm_set1_ps(x), offset);
+  }
+  static inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
+  static inline Integers keep(Integers v, uint32_t bits) {
+    return _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(bits)));
+  }
+  static inline Integers either(Integers a, Integers b) { return _mm512_or_si512(a, b); }
+  static inline Integers left(Integers v, int n) { return _mm512_sll_epi32(v, _mm_cvtsi32_si128(n)); }
+  static inline Integers right(Integers v, int n) { return _mm512_srl_epi32(v, _mm_cvtsi32_si128(n)); }
+  static inline Floats convert(Integers v) { return _mm512_cvtepi32_ps(v); }
+  static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static inline Floats set(float v) { return _mm512_set1_ps(v); }
+  static inline Floats zero() { return _mm512_setzero_ps(); }
+  static inline float sum(Floats v) { return _mm512_reduce_add_ps(v); }
+};
+
+}  // namespace
+
+#include "kernels/scalar_matvec/scalar_cpu_integers.h"
 
 namespace aqlm_exp::scalar_matvec::cpu {
 namespace {
@@ -62,6 +99,7 @@ void quad(const Pass& p, int64_t q, int64_t token) {
   __m512 tables[kRows];         // the group's weights themselves: levels times scale, less the zero point
   int64_t left = 0, group = 0;  // steps of 16 columns until the next group
   for (int64_t b = 0; b < p.blocks; ++b, words += kRows * block_words(Bits)) {
+    if (token == 0) fetch_ahead<Bits>(words);
     Codes<Bits> codes[kRows];
     for (int r = 0; r < kRows; ++r) codes[r].load(words + r * block_words(Bits));
     for (int k = 0; k < kCodes;) {
@@ -118,11 +156,11 @@ void quads(const Pass& p, int64_t begin, int64_t end) {
 
 void avx512_quads(const Pass& p, int nbits, int64_t begin, int64_t end) {
   if (nbits == 4)
-    quads<4>(p, begin, end);
+    p.integer_levels ? quads_of_integers<4>(p, begin, end) : quads<4>(p, begin, end);
   else if (nbits == 3)
-    quads<3>(p, begin, end);
+    p.integer_levels ? quads_of_integers<3>(p, begin, end) : quads<3>(p, begin, end);
   else
-    quads<2>(p, begin, end);
+    p.integer_levels ? quads_of_integers<2>(p, begin, end) : quads<2>(p, begin, end);
 }
 
 }  // namespace aqlm_exp::scalar_matvec::cpu

@@ -98,8 +98,23 @@ TEST(AdditiveLutCpu, EqualsTheReferenceAroundEachTileEdge) {
       check({.out_features = rows, .in_features = groups * 8, .num_codebooks = 2}, 1, {1, 3});
 }
 
+TEST(AdditiveLutCpu, EqualsTheReferenceAroundTheRowsThatShareTablesInCache) {
+  for (int64_t rows : {2047, 2048, 2049, 2561, 4097})
+    for (int64_t groups : {8, 17})
+      check({.out_features = rows, .in_features = groups * 4, .num_codebooks = 2, .in_group_size = 4}, 2, {1, 3});
+  check({.out_features = 2600, .in_features = 48, .num_codebooks = 3, .in_group_size = 4}, 1,
+        {1});  // 15 tables a block
+  check({.out_features = 2600, .in_features = 48, .num_codebooks = 16, .in_group_size = 8}, 2, {1});
+}
+
+TEST(AdditiveLutCpu, EqualsTheReferenceWhetherThreadsShareTheirTablesOrNot) {
+  // Up to two threads of at most 8192 rows build their own; the last rows of each count lie past a whole block.
+  for (int64_t rows : {8192, 8193, 16384, 16450})
+    check({.out_features = rows, .in_features = 36, .num_codebooks = 2, .in_group_size = 4}, 2, {1, 2, 3}, false);
+}
+
 TEST(AdditiveLutCpu, EqualsTheReferenceForBatchesOneToSeventy) {
-  for (int64_t batch : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 33, 70}) {
+  for (int64_t batch : {1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 33, 70}) {
     check({.out_features = 100, .in_features = 64, .num_codebooks = 2}, batch, {2});   // tables a token
     check({.out_features = 1030, .in_features = 64, .num_codebooks = 2}, batch, {2});  // entries of many tokens
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 #include <vector>
 
@@ -29,6 +30,29 @@ TEST(ThreadPool, WritesOfAJobAreVisibleToTheCaller) {
     pool.run(4, [&](int index, int) { values[static_cast<size_t>(index) * 8] = round; });
     for (size_t i = 0; i < 4; ++i) ASSERT_EQ(values[i * 8], round);
   }
+}
+
+TEST(ThreadPool, TheCallerRunsPartsWhoseWorkersSleep) {
+  // More threads than cores: workers sleep between jobs, and a part this short is over before all of them wake.
+  ThreadPool pool;
+  constexpr int kThreads = 64, kJobs = 100;
+  int on_caller = 0;
+  for (int repeat = 0; repeat < kJobs; ++repeat) {
+    std::vector<std::thread::id> ran(kThreads);
+    pool.run(kThreads, [&](int index, int) { ran[static_cast<size_t>(index)] = std::this_thread::get_id(); });
+    for (const auto& id : ran) ASSERT_NE(id, std::thread::id()) << "a part was lost";
+    ASSERT_EQ(ran[0], std::this_thread::get_id());
+    on_caller += static_cast<int>(std::count(ran.begin(), ran.end(), std::this_thread::get_id()));
+  }
+  EXPECT_GT(on_caller, kJobs) << "the caller ran its own parts only";
+}
+
+TEST(ThreadPool, AWorkerThatComesLateLeavesTheNextJobAlone) {
+  ThreadPool pool;
+  std::atomic<int64_t> sum{0};
+  for (int64_t job = 1; job <= 3000; ++job)  // short jobs back to back: tickets are lost to the caller all the time
+    pool.run(3, [&, job](int index, int) { sum += job * (index + 1); });
+  EXPECT_EQ(sum.load(), 6 * 3000LL * 3001 / 2);
 }
 
 TEST(ThreadPool, NestedAndConcurrentCallsFinish) {

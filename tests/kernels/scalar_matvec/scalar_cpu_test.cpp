@@ -85,6 +85,10 @@ TEST(ScalarCpu, EqualsTheReferenceAroundEachTileEdge) {
 TEST(ScalarCpu, EqualsTheReferenceForBatchesOneToSeventy) {
   for (int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 70})
     check({.out_features = 10, .in_features = 200, .nbits = 4, .group_size = 64}, batch, Format::kIntegerZeros);
+  for (int bits : {2, 3, 4})
+    for (int64_t group : {48, 64, 128, 2000})  // a step, two, eight, all of a block between two scales
+      for (int64_t batch : {1, 2, 3, 4, 7})
+        check({.out_features = 6, .in_features = 1040, .nbits = bits, .group_size = group}, batch, Format::kRealZeros);
 }
 
 TEST(ScalarCpu, PermutesTheInputsForActOrder) {

@@ -142,6 +142,16 @@ TEST(ScalarMmaCuda, EqualsTheReferenceWhereAClusterSharesWideInputs) {
   check({.out_features = 40, .in_features = 30000, .nbits = 4, .group_size = 64}, 16, Format::kNf4);  // chunks of x
 }
 
+/// Small on purpose: for `compute-sanitizer --tool racecheck`.
+TEST(ScalarMmaCuda, EveryKernelOnASmallShape) {
+  AQLM_EXP_NEEDS_HOPPER();
+  for (int64_t batch : {3, 12})
+    for (int64_t inputs : {520, 4360})  // one pass, a cluster
+      for (int bits : {2, 3, 4})
+        check({.out_features = 40, .in_features = inputs, .nbits = bits, .group_size = 64}, batch, Format::kRealZeros);
+  check({.out_features = 9000, .in_features = 4104, .nbits = 4, .group_size = 64}, 12, Format::kIntegerZeros);
+}
+
 TEST(ScalarMmaCuda, PermutesTheInputsForActOrder) {
   AQLM_EXP_NEEDS_HOPPER();
   for (int bits : {2, 3, 4})
