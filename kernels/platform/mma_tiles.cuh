@@ -146,23 +146,15 @@ __global__ void __launch_bounds__(Warps * 32, CtasPerSm) kernel(const __grid_con
         if (k == 0 || tile + k * stride < c.tile_end)
           decoder.fetch(next[b][k], tile + k * stride, block + b, c.tiles, c.blocks);
   };
-  // All of these before the codes, behind which they would arrive.
   typename Decoder::template Setup<Warps * 32> setup;
   decoder.begin(setup);
-  const auto extra_row = [&](int i) { return (first_tile + i / 16 * int64_t{stride}) * 16 + i % 16; };
-  const auto extra = [&](const __half* values, int i) {
-    return values && i < tiles_here * 16 && extra_row(i) < c.rows ? values[extra_row(i)] : __half{};
-  };
-  const int thread = static_cast<int>(threadIdx.x);
-  const __half scale = extra(c.out.scales, thread), bias = extra(c.out.bias, thread);
   fetch(first_tile, warp * Blocks);
+  for (int i = static_cast<int>(threadIdx.x); i < tiles_here * 16; i += Warps * 32) {
+    const int64_t row = (first_tile + i / 16 * int64_t{stride}) * 16 + i % 16;
+    extras[i] = make_float2(c.out.scales && row < c.rows ? __half2float(c.out.scales[row]) : 1.F,
+                            c.out.bias && row < c.rows ? __half2float(c.out.bias[row]) : 0.F);
+  }
   decoder.finish(setup);
-  const auto keep_extra = [&](int i, __half s, __half b) {
-    extras[i] = make_float2(c.out.scales ? __half2float(s) : 1.F, __half2float(b));
-  };
-  if (thread < tiles_here * 16) keep_extra(thread, scale, bias);
-  for (int i = thread + Warps * 32; i < tiles_here * 16; i += Warps * 32)
-    keep_extra(i, extra(c.out.scales, i), extra(c.out.bias, i));
   __syncthreads();  // the decoder's tables stand
   wait_for_previous();
 
