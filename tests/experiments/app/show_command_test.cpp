@@ -223,8 +223,8 @@ std::string completed_in(const std::string& shell) {
   const std::string folder = std::string(::testing::TempDir()) + "aqlm_exp_shell_" + shell;
   std::filesystem::create_directories(folder);
   std::ofstream(folder + "/script") << completion_script(shell);
-  const std::string command = "cd " + folder + " && bash " + AQLM_EXP_SOURCE_DIR +
-                              "/tests/experiments/app/completion_shells.sh " + shell + " script";
+  const std::string command = "cd \"" + folder + "\" && bash \"" + AQLM_EXP_SOURCE_DIR +
+                              "/tests/experiments/app/completion_shells.sh\" " + shell + " script";
   std::string out;
   FILE* pipe = ::popen(command.c_str(), "r");
   for (char buffer[512]; std::fgets(buffer, sizeof buffer, pipe) != nullptr;) out += buffer;
