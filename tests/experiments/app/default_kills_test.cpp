@@ -106,7 +106,7 @@ TEST(RealWorker, TakesAFailedFsyncAsNotWritten) {
                                           "-o",
                                           "out",
                                           "-q"};
-  ::setenv("LD_PRELOAD", AQLM_EXP_FAIL_FSYNC_LIBRARY, 1);
+  ::setenv("LD_PRELOAD", failing_fsync(dir.path()).c_str(), 1);
   ::setenv("AQLM_EXP_FAIL_FSYNC", "/results/.tmp-", 1);
   Driver driver(dir.path(), dir.path(), words);
   ::unsetenv("LD_PRELOAD");

@@ -40,6 +40,15 @@ struct Finished {
   ::_exit(98);
 }
 
+#ifdef AQLM_EXP_FAIL_FSYNC_LIBRARY
+/// The library whose fsync fails, for LD_PRELOAD, which parts names at blanks: by a link in a folder without any.
+inline std::string failing_fsync(const std::filesystem::path& folder) {
+  const std::filesystem::path link = folder / "fail_fsync.so";
+  if (!std::filesystem::exists(link)) std::filesystem::create_symlink(AQLM_EXP_FAIL_FSYNC_LIBRARY, link);
+  return link.string();
+}
+#endif
+
 /// A driver process. stdout and stderr go to files in `scratch`.
 class Driver {
  public:

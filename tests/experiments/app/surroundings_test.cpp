@@ -160,7 +160,7 @@ TEST_F(Surroundings, ADetachedRunThatCannotStartSaysSo) {
 TEST_F(Surroundings, AReaderThatGoesAwayEndsNoSweep) {
   write_config("{behaviour: ok, seconds: 0.3, value: 0}", "job.value: \"0,1,2\"");
   const int code =
-      std::system(fmt::format("cd {} && AQLM_EXP_TRIAL={} AQLM_EXP_HOME={} {} run s.yaml -o out --progress "
+      std::system(fmt::format("cd '{}' && AQLM_EXP_TRIAL='{}' AQLM_EXP_HOME='{}' '{}' run s.yaml -o out --progress "
                               "plain 2>&1 >/dev/null | head -n 1 > first; true",
                               dir_.path().string(), AQLM_EXP_SYNTHETIC_WORKER, AQLM_EXP_TEST_HOME, AQLM_EXP_DRIVER)
                       .c_str());
@@ -212,7 +212,7 @@ TEST_F(Surroundings, ClocksThatJumpByADayCostNobodyHisTime) {
 
 TEST_F(Surroundings, AnFsyncThatFailsIsNotWrittenAndNotAskedAgain) {
   write_config("{behaviour: ok, seconds: 0, value: 0}", "job.value: \"0,1\"", "env: [LD_PRELOAD, AQLM_EXP_FAIL_FSYNC]");
-  ::setenv("LD_PRELOAD", AQLM_EXP_FAIL_FSYNC_LIBRARY, 1);
+  ::setenv("LD_PRELOAD", failing_fsync(dir_.path()).c_str(), 1);
   ::setenv("AQLM_EXP_FAIL_FSYNC", "/results/.tmp-", 1);
   Driver driver(dir_.path(), dir_.path(), {"run", "s.yaml", "-o", "out", "--progress", "none"});
   ::unsetenv("LD_PRELOAD");
