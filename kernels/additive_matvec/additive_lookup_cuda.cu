@@ -18,6 +18,7 @@ namespace aqlm_exp::additive_matvec {
 namespace {
 
 using namespace lookup;
+
 /// Few units a CTA: two tables are built, then all rows look up in both.
 /// Books: number of codebooks where known (no divisions then), else 0.
 template <int Half, int Books>

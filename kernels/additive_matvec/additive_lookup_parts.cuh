@@ -169,18 +169,7 @@ __device__ __forceinline__ void finish_rows(const Linear& linear, int64_t row0, 
         __syncthreads();
     }
     if (!mine) continue;
-    float sum = 0;
-    if (splits > 1) {
-      // All loads first: an addition behind each would wait 200 clocks eight times.
-      const uint32_t local = kernels::shared_address(partial + i);
-      float parts[8];
-#pragma unroll
-      for (int k = 0; k < 8; ++k) parts[k] = k < splits ? kernels::load_cluster(local, static_cast<uint32_t>(k)) : 0.F;
-#pragma unroll
-      for (int k = 0; k < 8; ++k) sum += parts[k];
-    } else {
-      sum = partial[i];
-    }
+    const float sum = splits > 1 ? kernels::cluster_sum(partial + i, splits, 0.F) : partial[i];
     linear.out.y[at] = __float2half_rn(fmaf(sum, scale, bias) + residual);
   }
   if (splits > 1)

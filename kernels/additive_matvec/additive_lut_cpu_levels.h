@@ -85,6 +85,17 @@ struct Strip {
   return own;
 }
 
+/// Begins a block of tables, which a thread with tables of its own builds now. Returns how many tables it has: the last
+/// block may be shorter.
+[[maybe_unused]] inline int64_t begin_block(Pass& p, int64_t block) {
+  if (p.build) {
+    p.first_block = block;
+    p.build(p, block, block + 1);
+  }
+  const int64_t full = p.group_block * p.codebooks, left = p.groups * p.codebooks - block * full;
+  return full < left ? full : left;
+}
+
 [[maybe_unused]] inline void finish(const Pass& p, int64_t token, int64_t row, float sum) {
   if (row >= p.rows) return;
   float value = sum * p.scales[row];

@@ -119,12 +119,7 @@ template <int Stride, int... Tables>
     const int64_t chunk_end = chunk + p.chunk_rows < row_end ? chunk + p.chunk_rows : row_end;
     std::memset(sums, 0, static_cast<size_t>(p.tokens * p.chunk_rows) * sizeof(float));
     for (int64_t block = 0; block < p.blocks; ++block) {
-      if (p.build) {
-        p.first_block = block;
-        p.build(p, block, block + 1);
-      }
-      const int64_t first = block * tables_full, all = p.groups * p.codebooks;
-      const int64_t count = first + tables_full < all ? tables_full : all - first;
+      const int64_t count = begin_block(p, block), first = block * tables_full;
       for (int64_t t = 0; t < p.tokens; ++t) {
         const float* tables =
             static_cast<const float*>(p.tables) + ((block - p.first_block) * p.tokens + t) * tables_full * 256;

@@ -138,16 +138,7 @@ __global__ void __launch_bounds__(Warps * 32, 1) slice_kernel(const __grid_const
     float sum = 0;
     for (int d = 0; d < c.depth_warps; ++d) {
       const float* from = sums + (d * c.batch + token) * c.sum_pitch + local;
-      if (splits > 1) {
-        float parts[8];  // all loads first: an addition behind each would wait for it
-#pragma unroll
-        for (int k = 0; k < 8; ++k)
-          parts[k] = k < splits ? load_cluster(shared_address(from), static_cast<uint32_t>(k)) : 0.F;
-#pragma unroll
-        for (int k = 0; k < 8; ++k) sum += parts[k];
-      } else {
-        sum += *from;
-      }
+      sum = splits > 1 ? cluster_sum(from, splits, sum) : sum + *from;
     }
     c.out.y[at] = __float2half_rn(fmaf(sum, scale, bias) + residual);
   }

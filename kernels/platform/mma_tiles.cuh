@@ -1,5 +1,6 @@
-// The frame of all tensor-core matvecs here: 16 weight rows a step, the K axis spread over the warps of a CTA, and the
-// weight fragments made by a decoder (codewords from shared memory or L2, or unpacked integers).
+// The frame of most tensor-core matvecs here (mma_slices.cuh is the other): 16 weight rows a step, the K axis spread
+// over the warps of a CTA, and the weight fragments made by a decoder (codewords from shared memory or L2, or unpacked
+// integers).
 //
 // m16n8k16 wants, from thread (r, t) = (lane / 4, lane % 4), elements of rows r and r + 8. The K axis and the rows of a
 // tile may be permuted freely, so thread (r, t) takes eight consecutive inputs (an "octet") of rows 2r and 2r + 1: two
@@ -52,6 +53,7 @@ struct Shape {
   // Tiles a warp works on at once: with one, eight tokens left both shared memory and tensor cores waiting (ncu: 0.46
   // instructions a clock, short scoreboard). More tokens leave no registers for it.
   static constexpr int kTogether = Tiles8 == 1 ? Decoder::kTogether : 1;
+  /// Tiles between two barriers at least; Decoder::kGather times as many where they fit.
   static constexpr int kLeast = (Tiles8 == 1 ? 2 : 1) * (InRegisters ? 2 : 1);
   static constexpr int kTileFloats = Warps * kTokens * kPitch;
   static constexpr int64_t kXBytes = InRegisters ? 0 : int64_t{kTokens} * kXPitch * 2;

@@ -4,24 +4,17 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/scalar_matvec/scalar_cpu_four_rows.h"
+
 namespace {
 
-struct Lanes {
+struct Lanes : FourRows {
   static constexpr int kWidth = 8;
   static constexpr int kMaxTokens = 4;
   using Floats = __m256;
   using Integers = __m256i;
   static inline Integers load_words(const uint32_t* p) {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
-  }
-  /// Four scales and four zero points.
-  static inline void load_halves(const uint16_t* halves, float* out) {
-    _mm256_store_ps(out, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves))));
-  }
-  using Four = __m128;
-  /// offset[r] - scales[r] zero_points[r] x: scales[4 + r] are the zero points.
-  static inline Four less_product(Four offset, const float* scales, float x) {
-    return _mm_fnmadd_ps(_mm_mul_ps(_mm_load_ps(scales), _mm_load_ps(scales + 4)), _mm_set1_ps(x), offset);
   }
   static inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
   static inline Integers keep(Integers v, uint32_t bits) {

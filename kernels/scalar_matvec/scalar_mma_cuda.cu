@@ -1,4 +1,5 @@
-// Design E of design/performance.md section 1.9 in the frame of kernels/platform/mma_tiles.cuh. Codes are stored so
+// Design E of design/performance.md section 1.9 in the frames of kernels/platform/mma_tiles.cuh and
+// mma_slices.cuh. Codes are stored so
 // that one mask gives the pair of 16-bit numbers 1024 + q (the mantissa of fp16 1024 has the last place 1); q -
 // zero_point is rounded once in fp16, exact for integer zero points, and a group's sum is scaled in fp32. Tables of
 // levels (NF4): a byte of two codes indexes a table of half2 pairs that is private to a shared-memory bank.
@@ -67,9 +68,10 @@ __device__ __forceinline__ uint32_t level_pair(const uint32_t* table, uint32_t w
 /// WholeZeros: zero points are whole numbers, so that 1024 + zero_point is exact in fp16 and one subtraction is enough.
 template <int Bits, int StepsPerGroup, bool Levels, bool WholeZeros = false>
 struct IntegerWords {
-  static constexpr int kTogether = 1, kGather = 1;
-  // Two tiles at once, which helps codewords, cost 7% here (H200, int4 b1, 14336x4096: 12.2 against 11.4 us).
-  static constexpr int kParts = 1, kTileClocks = 64;
+  // Two tiles at once, which helps codewords, cost 7% here (H200, int4 b1, 14336x4096: 12.2 against 11.4 us); one
+  // barrier for all tiles 18.0 against 15.8 us at b16. kTileClocks: what a tile and block cost a multiprocessor,
+  // roughly.
+  static constexpr int kParts = 1, kTogether = 1, kGather = 1, kTileClocks = 64;
   static constexpr int kGroups = 8 / StepsPerGroup;  // of one block
   using Weights = scalar_matvec::Weights;
   struct Codes {
