@@ -2,7 +2,7 @@
 // decoders and the permutation of inputs are those of mma_tiles.cuh.
 //
 //   cluster   C CTAs share a block of rows; each holds its slice of x in shared memory
-//   warp      `Together` tiles of 16 rows at a time over the CTA's slice, sums in registers: no barrier while it runs
+//   warp      a tile of 16 rows at a time over the CTA's slice, sums in registers: no barrier while it runs
 //   row warps x depth warps: few tiles are shared by several warps, each with its part of the slice
 //
 // Against mma_tiles.cuh, where all warps of a CTA share each tile: no barrier every few tiles, and x is fetched once
@@ -32,7 +32,7 @@ struct SliceParams {
   typename Decoder::Weights weights;
 };
 
-template <class Decoder, int Tiles8, int Together, int Warps>
+template <class Decoder, int Tiles8, int Warps>
 __global__ void __launch_bounds__(Warps * 32, 1) slice_kernel(const __grid_constant__ SliceParams<Decoder> params) {
   constexpr int kThreads = Warps * 32;
   extern __shared__ __align__(128) unsigned char shared[];
@@ -46,23 +46,18 @@ __global__ void __launch_bounds__(Warps * 32, 1) slice_kernel(const __grid_const
 
   const int tile0 = static_cast<int>(blockIdx.y) * c.tiles_per_cta;
   const int tiles = c.tiles - tile0 < c.tiles_per_cta ? c.tiles - tile0 : c.tiles_per_cta;
-  const int bundles = (tiles + Together - 1) / Together;
   const int block_begin = split * c.blocks_per_cta;
   const int block_end = block_begin + c.blocks_per_cta < c.blocks ? block_begin + c.blocks_per_cta : c.blocks;
-  const int depth = warp / c.row_warps, first_bundle = depth < c.depth_warps ? warp % c.row_warps : bundles;
+  const int depth = warp / c.row_warps, first_tile = depth < c.depth_warps ? warp % c.row_warps : tiles;
 
   Decoder decoder(params.weights, shared, lane);
-  typename Decoder::Codes now[Together], next[Together];
-  const auto fetch = [&](int bundle, int block) {
-    if (bundle >= bundles || block >= block_end) return;
-#pragma unroll
-    for (int k = 0; k < Together; ++k)
-      if (k == 0 || bundle * Together + k < tiles)
-        decoder.fetch(next[k], tile0 + bundle * Together + k, block, c.tiles, c.blocks);
+  typename Decoder::Codes now[1], next;
+  const auto fetch = [&](int tile, int block) {
+    if (tile < tiles && block < block_end) decoder.fetch(next, tile0 + tile, block, c.tiles, c.blocks);
   };
   typename Decoder::template Setup<kThreads> setup;
   decoder.begin(setup);
-  fetch(first_bundle, block_begin + depth);
+  fetch(first_tile, block_begin + depth);
   decoder.finish(setup);
   // The epilogue's numbers: into L2 while there is time.
   if (const int64_t row = tile0 * int64_t{16} + threadIdx.x * int64_t{64};
@@ -78,44 +73,34 @@ __global__ void __launch_bounds__(Warps * 32, 1) slice_kernel(const __grid_const
     const int octets = chunk_end > chunk ? (chunk_end - chunk) * (kBlockInputs<Decoder> / 8) : 0;
     stage_x(c, x_shared, c.x_pitch, int64_t{chunk} * kBlockInputs<Decoder>, octets, kThreads);
     __syncthreads();
-    for (int bundle = first_bundle; bundle < bundles; bundle += c.row_warps) {
-      const bool all = Together == 1 || (bundle + 1) * Together <= tiles;
-      float acc[Together][Tiles8][4] = {};
+    for (int tile = first_tile; tile < tiles; tile += c.row_warps) {
+      float acc[1][Tiles8][4] = {};
       for (int block = chunk + depth; block < chunk_end; block += c.depth_warps) {
-#pragma unroll
-        for (int k = 0; k < Together; ++k) now[k] = next[k];
+        now[0] = next;
         if (block + c.depth_warps < chunk_end)
-          fetch(bundle, block + c.depth_warps);
-        else if (bundle + c.row_warps < bundles)
-          fetch(bundle + c.row_warps, chunk + depth);
+          fetch(tile, block + c.depth_warps);
+        else if (tile + c.row_warps < tiles)
+          fetch(tile + c.row_warps, chunk + depth);
         else
-          fetch(first_bundle, chunk_end + depth);
+          fetch(first_tile, chunk_end + depth);
         const __half* mine = x_shared + (block - chunk) * kBlockInputs<Decoder> + r * c.x_pitch;
         const auto x_octet = [&](int s, int part, int n) -> uint4 {
           return *reinterpret_cast<const uint4*>(mine + n * 8 * c.x_pitch +
                                                  (Decoder::octet(s, t) * Decoder::kParts + part) * 8);
         };
-        if (all)
-          decoder.template multiply<Tiles8, Together, Together>(now, x_octet, acc);
-        else
-          decoder.template multiply<Tiles8, Together, 1>(now, x_octet, acc);
+        decoder.template multiply<Tiles8, 1, 1>(now, x_octet, acc);
       }
 #pragma unroll
-      for (int k = 0; k < Together; ++k) {
-        if (k > 0 && !all) break;
+      for (int n = 0; n < Tiles8; ++n)
 #pragma unroll
-        for (int n = 0; n < Tiles8; ++n)
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const int token = n * 8 + 2 * t + i;
-            if (token >= c.batch) continue;
-            float2* cell = reinterpret_cast<float2*>(sums + (depth * c.batch + token) * c.sum_pitch +
-                                                     (bundle * Together + k) * 16 + 2 * r);
-            float2 value = make_float2(acc[k][n][i], acc[k][n][i + 2]);
-            if (chunk > block_begin) value.x += cell->x, value.y += cell->y;
-            *cell = value;
-          }
-      }
+        for (int i = 0; i < 2; ++i) {
+          const int token = n * 8 + 2 * t + i;
+          if (token >= c.batch) continue;
+          float2* cell = reinterpret_cast<float2*>(sums + (depth * c.batch + token) * c.sum_pitch + tile * 16 + 2 * r);
+          float2 value = make_float2(acc[0][n][i], acc[0][n][i + 2]);
+          if (chunk > block_begin) value.x += cell->x, value.y += cell->y;
+          *cell = value;
+        }
     }
   }
 
@@ -146,9 +131,9 @@ __global__ void __launch_bounds__(Warps * 32, 1) slice_kernel(const __grid_const
 }
 
 /// Host side: picks cluster, grid and warps, and launches. `batch` must fit Tiles8 * 8 tokens.
-template <class Decoder, int Tiles8, int Together, int Warps>
+template <class Decoder, int Tiles8, int Warps>
 Status run_slices(SliceParams<Decoder> params, bool programmatic, cudaStream_t stream) noexcept {
-  constexpr auto kKernel = slice_kernel<Decoder, Tiles8, Together, Warps>;
+  constexpr auto kKernel = slice_kernel<Decoder, Tiles8, Warps>;
   SliceCommon& c = params.common;
   c.tiles = static_cast<int>((c.rows + 15) / 16);
   c.blocks = static_cast<int>((c.in_features + kBlockInputs<Decoder> - 1) / kBlockInputs<Decoder>);
@@ -166,10 +151,9 @@ Status run_slices(SliceParams<Decoder> params, bool programmatic, cudaStream_t s
     s.tiles_per_cta = (c.tiles + clusters - 1) / clusters;
     // Few tiles: several warps share them, each with its part of the slice.
     const auto shape_of = [&](int tiles) {
-      const int bundles = (tiles + Together - 1) / Together;
       s.depth_warps = 1;
-      while (s.depth_warps * 2 * bundles <= Warps && s.depth_warps * 2 <= s.blocks_per_cta) s.depth_warps *= 2;
-      s.row_warps = bundles < Warps / s.depth_warps ? bundles : Warps / s.depth_warps;
+      while (s.depth_warps * 2 * tiles <= Warps && s.depth_warps * 2 <= s.blocks_per_cta) s.depth_warps *= 2;
+      s.row_warps = tiles < Warps / s.depth_warps ? tiles : Warps / s.depth_warps;
       s.sum_pitch = tiles * 16 + 4;  // 8-byte stores of half a warp meet all banks once
       return int64_t{s.depth_warps} * c.batch * s.sum_pitch * 4;
     };
@@ -182,10 +166,9 @@ Status run_slices(SliceParams<Decoder> params, bool programmatic, cudaStream_t s
     if (s.blocks_per_chunk > s.blocks_per_cta) s.blocks_per_chunk = s.blocks_per_cta;
     s.x_pitch = s.blocks_per_chunk * kBlockInputs<Decoder> + 32;  // tokens of a phase fall into different banks
     // Clocks, roughly: the busiest multiprocessor's tiles, the busiest warp's chain, x on its way, the cluster's end.
-    const int bundles = (s.tiles_per_cta + Together - 1) / Together;
     const int64_t waves = ((c.tiles + s.tiles_per_cta - 1) / s.tiles_per_cta + clusters - 1) / clusters;
     const int64_t pipe = int64_t{s.tiles_per_cta} * s.blocks_per_cta * Decoder::kTileClocks;
-    const int64_t chain = int64_t{(bundles + s.row_warps - 1) / s.row_warps} *
+    const int64_t chain = int64_t{(s.tiles_per_cta + s.row_warps - 1) / s.row_warps} *
                           ((s.blocks_per_cta + s.depth_warps - 1) / s.depth_warps) * 700;
     const int64_t cost =
         waves * ((pipe > chain ? pipe : chain) + int64_t{s.blocks_per_cta} * kBlockInputs<Decoder> * c.batch * 2 / 32 +

@@ -219,8 +219,8 @@ Status run(const ScalarShape& shape, const ScalarCudaCall& call) {
     Status status;
     if (in_slices(shape)) {
       const auto p = params_of<mma::SliceParams<Decoder>>(shape, call, done, count);
-      status = count <= 8 ? mma::run_slices<Decoder, 1, 1, 16>(p, call.programmatic, stream)
-                          : mma::run_slices<Decoder, 2, 1, 16>(p, call.programmatic, stream);
+      status = count <= 8 ? mma::run_slices<Decoder, 1, 16>(p, call.programmatic, stream)
+                          : mma::run_slices<Decoder, 2, 16>(p, call.programmatic, stream);
       if (status != Status::kOk) return status;
       continue;
     }
